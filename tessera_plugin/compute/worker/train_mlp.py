@@ -1,0 +1,214 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Train the small network that maps an embedding to a class."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from .arrays import open_npy
+from .serve import Job
+
+_STEPS_PER_EPOCH = 8
+"""Fewer samples than this many batches make smaller batches: 30 labels learn in the same epochs."""
+
+_LEAST_GAIN = 1e-4
+"""A held-out loss that sinks by less is not better: what is separable would train for ever."""
+
+
+@dataclass(frozen=True)
+class Params:
+    """What the client asks for; D dimensions, n samples, k classes. Paths are .npy files."""
+
+    codes: str
+    """int8 (n, D)."""
+    scales: str
+    """float32 (n,); the embedding is codes * scales."""
+    labels: str
+    """Integer (n,), index of the class, 0 to k - 1."""
+    train_index: str
+    """Integer (t,), the samples that are learnt."""
+    validation_index: str
+    """Integer (v,), the samples that decide when to stop; empty or ignored in a refit."""
+    mean: str
+    """float32 (D,) of the embeddings."""
+    std: str
+    """float32 (D,), all above 0."""
+    classes: int
+    out: str
+    """weights.npz: W1 (D, h), b1 (h,), W2 (h, k), b2 (k,), and W3, b3 with two hidden layers."""
+    hidden: Sequence[int] = (64,)
+    """Width of each hidden layer, one or two."""
+    dropout: float = 0.2
+    epochs: int = 200
+    """At most."""
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    patience: int = 20
+    """Epochs without a better held-out loss before it stops."""
+    batch_size: int = 256
+    class_weights: bool = True
+    """Whether a rare class weighs as much as a common one."""
+    seed: int = 0
+    fixed_epochs: Optional[int] = None
+    """Refit: so many epochs, without a held-out part, and the last weights are kept."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.hidden) <= 2:
+            raise ValueError(f"one or two hidden layers, got {len(self.hidden)}")
+        if self.classes < 2:
+            raise ValueError(f"two classes or more, got {self.classes}")
+        if (self.fixed_epochs or self.epochs) < 1 or self.batch_size < 1:
+            raise ValueError("epochs and batch_size are 1 or more")
+
+
+class Samples(NamedTuple):
+    """Standardised embeddings (n, D) float32 and class indices (n,) int64."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+class Fit(NamedTuple):
+    """How a training went; losses are NaN where nothing was held out."""
+
+    epochs_run: int
+    best_epoch: int
+    best_loss: float
+
+
+def run(params: Mapping[str, Any], job: Job) -> Dict[str, object]:
+    """Train and save the weights; one event per epoch.
+
+    The same parameters and files give the same weights. Raises: ValueError for samples that can't
+    be learnt from, and for a training that diverged.
+    """
+    started = time.monotonic()
+    p = Params(**params)
+    # Batches are small: more threads would cost more than they give, and the result would depend on
+    # how many there are.
+    torch.set_num_threads(1)
+    torch.manual_seed(p.seed)
+    train = _load(p, p.train_index)
+    if not len(train.y):
+        raise ValueError("there are no samples to train with")
+    held_out = None if p.fixed_epochs else _load(p, p.validation_index)
+    model = build(train.x.shape[1], p.hidden, p.classes, p.dropout)
+    weights = _class_weights(train.y, p.classes) if p.class_weights else None
+    fit = _fit(model, train, held_out, nn.CrossEntropyLoss(weights), p, job)
+    _save(model, p.out)
+    return {"weights": p.out, "seconds": time.monotonic() - started, **fit._asdict()}
+
+
+def _fit(
+    model: nn.Sequential,
+    train: Samples,
+    held_out: Optional[Samples],
+    loss_of: nn.CrossEntropyLoss,
+    p: Params,
+    job: Job,
+) -> Fit:
+    """Train in place and leave the best weights in the model (the last, where nothing is held out)."""
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=p.learning_rate, weight_decay=p.weight_decay
+    )
+    n = len(train.y)
+    batch_size = min(p.batch_size, max(1, math.ceil(n / _STEPS_PER_EPOCH)))
+    epochs = p.fixed_epochs or p.epochs
+    best = Fit(0, 0, math.nan)
+    best_state = None
+    for epoch in range(1, epochs + 1):
+        # learn every sample once, in a new order
+        model.train()
+        sum_of_losses = 0.0
+        for rows in torch.randperm(n).split(batch_size):
+            job.check()
+            loss = loss_of(model(train.x[rows]), train.y[rows])  # (b, D) -> (b, k) -> ()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            sum_of_losses += loss.item() * len(rows)
+
+        # look at the samples it has not learnt
+        held_out_loss = math.nan
+        if held_out is not None and len(held_out.y):
+            model.eval()
+            with torch.no_grad():
+                held_out_loss = loss_of(model(held_out.x), held_out.y).item()
+
+        # tell
+        train_loss = sum_of_losses / n
+        if not math.isfinite(train_loss):
+            raise ValueError(f"the training diverged in epoch {epoch}; lower the learning rate")
+        facts = {"epoch": epoch, "train_loss": train_loss, "validation_loss": held_out_loss}
+        job.event(facts)
+        job.report(epoch / epochs, f"Epoch {epoch}")
+
+        # keep the best, and stop when it is long ago
+        is_better = held_out_loss < best.best_loss - _LEAST_GAIN
+        if best_state is None or is_better or math.isnan(held_out_loss):
+            best = Fit(epoch, epoch, held_out_loss)
+            best_state = copy.deepcopy(model.state_dict())
+        elif epoch - best.best_epoch >= p.patience:
+            break
+    if best_state is not None:
+        model.load_state_dict(best_state)
+    return best._replace(epochs_run=epoch)
+
+
+def build(depth: int, hidden: Sequence[int], classes: int, dropout: float) -> nn.Sequential:
+    """Return the network: (n, depth) -> (n, classes), logits."""
+    layers: List[nn.Module] = []
+    for width in hidden:
+        layers += [nn.Linear(depth, width), nn.ReLU(), nn.Dropout(dropout)]
+        depth = width
+    return nn.Sequential(*layers, nn.Linear(depth, classes))
+
+
+def _load(p: Params, index_path: str) -> Samples:
+    """Read the samples of an index; only these rows become float32."""
+    index = open_npy(index_path)
+    if not index.size:
+        index = index.astype(np.intp)  # an empty list becomes float64
+    codes, scales = open_npy(p.codes)[index], open_npy(p.scales)[index]
+    mean, std = open_npy(p.mean), open_npy(p.std)
+    if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
+        raise ValueError("mean and std must be finite, and std above 0")
+    x = (codes.astype(np.float32) * scales[:, None] - mean) / std  # (n, D)
+    y = open_npy(p.labels)[index].astype(np.int64)
+    if not np.isfinite(x).all():
+        raise ValueError("some samples have no valid embedding")
+    if len(y) and not (0 <= y.min() and y.max() < p.classes):
+        raise ValueError(f"class indices must be 0 to {p.classes - 1}")
+    return Samples(torch.from_numpy(x.astype(np.float32, copy=False)), torch.from_numpy(y))
+
+
+def _class_weights(y: torch.Tensor, classes: int) -> torch.Tensor:
+    """Return weights (k,) under which every class that has samples counts the same."""
+    counts = torch.bincount(y, minlength=classes).float()
+    present = counts > 0
+    return torch.where(present, len(y) / (present.sum() * counts.clamp(min=1)), 0.0)
+
+
+def _save(model: nn.Sequential, path: str) -> None:
+    """Write the weights whole or not at all."""
+    linears = [layer for layer in model if isinstance(layer, nn.Linear)]
+    arrays: Dict[str, NDArray[np.float32]] = {}
+    for number, linear in enumerate(linears, start=1):
+        arrays[f"W{number}"] = linear.weight.detach().numpy().T.copy()  # (in, out)
+        arrays[f"b{number}"] = linear.bias.detach().numpy()
+    draft = Path(path + ".part")
+    with draft.open("wb") as file:
+        np.savez(file, **arrays)
+    os.replace(draft, path)

@@ -1,0 +1,245 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Heads on disk: one zip of `head.json` and `weights.npz`, nothing in it that could run.
+
+Heads are shared between people, so a file is doubted in every respect before it is used.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import math
+import os
+import re
+import uuid
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import DiskFull, HeadUnreadable, NotWritable
+from ...values import LandClass
+from ..accuracy import Accuracy
+from .base import Head
+
+FORMAT = "tessera-head"
+FORMAT_VERSION = 1
+
+_FACTS = "head.json"
+_ARRAYS = "weights.npz"
+_MAX_BYTES = {_FACTS: 8 << 20, _ARRAYS: 256 << 20}
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed time makes equal heads equal files
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,15}")
+_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+_BROKEN = (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError,
+           RecursionError)  # fmt: skip
+"""What Python's own readers say of a file that is not what it seems."""
+
+
+def save(head: Head, path: str) -> None:
+    """Write a head under a temporary name and rename it when whole.
+
+    Raises: NotWritable, DiskFull.
+    """
+    final = Path(path)
+    temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.part")
+    content = _packed({_FACTS: _facts(head), _ARRAYS: _packed(_npy_files(head))})
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(final)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskFull(path, len(content)) from error
+        raise NotWritable(path, error.strerror or str(error)) from error
+    finally:
+        _remove(temporary)
+
+
+def load(path: str) -> Head:
+    """Return the head of a file, bit for bit the one that was saved.
+
+    Raises: HeadUnreadable with the reason.
+    """
+    try:
+        facts = _parsed(_member(path, _FACTS))
+        return _head(facts, _arrays(_member(path, _ARRAYS)))
+    except FileNotFoundError as error:
+        raise HeadUnreadable(path, "there is no such file") from error
+    except KeyError as error:
+        raise HeadUnreadable(path, f"{error.args[0]} is missing") from error
+    except OSError as error:
+        raise HeadUnreadable(path, error.strerror or str(error)) from error
+    except _BROKEN as error:
+        raise HeadUnreadable(path, str(error) or type(error).__name__) from error
+
+
+# --- writing
+
+
+def _facts(head: Head) -> bytes:
+    facts = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "id": head.id,
+        "kind": head.kind,
+        "classes": [{"id": c.id, "name": c.name, "color": c.color} for c in head.classes],
+        "dataset": head.dataset,
+        "depth": head.depth,
+        "years": list(head.years),
+        "training": _plain(head.training),
+        "accuracy": head.accuracy.to_json() if head.accuracy else None,
+        "seed": head.seed,
+        "versions": dict(head.versions),
+    }
+    return json.dumps(facts, indent=1, sort_keys=True, allow_nan=False).encode()
+
+
+def _plain(value: object) -> object:
+    """Return a value as JSON knows it: numbers that are none (a loss that ran away) as null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _npy_files(head: Head) -> Dict[str, bytes]:
+    arrays = {"mean": head.mean, "std": head.std, **head.weights}
+    files = {}
+    for name in sorted(arrays):
+        buffer = io.BytesIO()
+        array = np.ascontiguousarray(arrays[name], "<f4")
+        np.lib.format.write_array(buffer, array, version=(1, 0), allow_pickle=False)
+        files[f"{name}.npy"] = buffer.getvalue()
+    return files
+
+
+def _packed(files: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), content)
+    return buffer.getvalue()
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError:
+        pass  # renamed, or never made
+
+
+# --- reading
+
+
+def _member(path: str, name: str) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        if name not in archive.namelist():
+            raise KeyError(name)
+        return _read(archive, archive.getinfo(name), _MAX_BYTES[name])
+
+
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
+    if info.flag_bits & 1:
+        raise ValueError(f"{info.filename} is encrypted")
+    # the size in the directory may lie, so no more than the limit is unpacked either way
+    with archive.open(info) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"{info.filename} is larger than {limit:,} bytes")
+    return content
+
+
+def _parsed(content: bytes) -> Dict[str, Any]:
+    facts = json.loads(content.decode("utf-8"))
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise ValueError(f"{_FACTS} does not describe a head")
+    version = facts.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ValueError(f"its format is version {version}, this plugin reads {FORMAT_VERSION}")
+    return facts
+
+
+def _arrays(content: bytes) -> Dict[str, NDArray[np.float32]]:
+    arrays = {}
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for info in archive.infolist():
+            name, _, ending = info.filename.rpartition(".")
+            if ending != "npy" or not _NAME.fullmatch(name) or name in arrays:
+                raise ValueError(f"{_ARRAYS} holds {info.filename!r}")
+            arrays[name] = _array(name, _read(archive, info, _MAX_BYTES[_ARRAYS]))
+    return arrays
+
+
+def _array(name: str, content: bytes) -> NDArray[np.float32]:
+    """Return an array of a .npy file; its header is believed only where the length agrees."""
+    file = io.BytesIO(content)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError(f"{name} is of another npy version than 1.0")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    data = content[file.tell() :]
+    if dtype != np.dtype("<f4") or fortran or not 1 <= len(shape) <= 2:
+        raise ValueError(f"{name} is {dtype}{list(shape)}, not float32 in C order")
+    if math.prod(shape) * 4 != len(data):
+        raise ValueError(f"{name} has {len(data)} bytes for the shape {list(shape)}")
+    # a copy: the bytes are read-only, and in the byte order of the file
+    return np.frombuffer(data, "<f4").reshape(shape).astype(np.float32)
+
+
+def _head(facts: Mapping[str, Any], arrays: Dict[str, NDArray[np.float32]]) -> Head:
+    mean, std = arrays.pop("mean"), arrays.pop("std")
+    return Head(
+        id=_typed(facts, "id", str),
+        kind=_typed(facts, "kind", str),
+        classes=_classes(_typed(facts, "classes", list)),
+        dataset=_typed(facts, "dataset", str),
+        depth=_typed(facts, "depth", int),
+        years=_years(_typed(facts, "years", list)),
+        mean=mean,
+        std=std,
+        weights=arrays,
+        training=_typed(facts, "training", dict),
+        accuracy=_accuracy(facts),
+        seed=_typed(facts, "seed", int),
+        versions=_typed(facts, "versions", dict),
+    )
+
+
+def _typed(facts: Mapping[str, Any], name: str, kind: type) -> Any:  # noqa: ANN401 checked here
+    value = facts[name]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r:.60}, not {kind.__name__}")
+    return value
+
+
+def _classes(rows: List[Any]) -> Tuple[LandClass, ...]:
+    classes = []
+    for row in rows:
+        if not isinstance(row, dict):
+            raise ValueError(f"a class is {row!r:.60}")
+        color = _typed(row, "color", str)
+        if not _COLOR.fullmatch(color):
+            raise ValueError(f"a class has the colour {color!r:.20}")
+        classes.append(LandClass(_typed(row, "id", int), _typed(row, "name", str), color))
+    return tuple(classes)
+
+
+def _years(values: List[Any]) -> Tuple[int, ...]:
+    if not all(type(value) is int for value in values):
+        raise ValueError(f"years are {values!r:.60}")
+    return tuple(values)
+
+
+def _accuracy(facts: Mapping[str, Any]) -> Optional[Accuracy]:
+    value = facts["accuracy"]
+    return None if value is None else Accuracy.from_json(value)

@@ -1,0 +1,263 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Every error that is raised on purpose, as facts.
+
+Each holds its facts as attributes and says them in one English sentence for the log and the command
+line; `gui/messages.py` turns the same facts into two translated sentences. Anything else that is
+raised is a bug.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Tuple
+
+
+@dataclass
+class TesseraError(Exception):
+    """Something that can happen to a careful person and has a next step."""
+
+    def __post_init__(self) -> None:
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        return type(self).__name__
+
+
+# --- what was asked for
+
+
+@dataclass
+class ExtentInvalid(TesseraError):
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The extent can't be used: {self.reason}."
+
+
+@dataclass
+class ExtentTooLarge(TesseraError):
+    pixels: int
+    bytes: int
+    limit_px: int
+
+    def __str__(self) -> str:
+        return (
+            f"The extent has {self.pixels:,} pixels ({self.bytes / 1e9:,.1f} GB of embeddings), "
+            f"more than the limit of {self.limit_px:,}. Choose a smaller extent or raise the limit."
+        )
+
+
+@dataclass
+class UnknownDataset(TesseraError):
+    key: str
+    known: Tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"There is no dataset {self.key!r}; there are: {', '.join(self.known)}."
+
+
+@dataclass
+class UnknownYear(TesseraError):
+    dataset: str
+    year: int
+    years: Tuple[int, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"Dataset {self.dataset} has no year {self.year}; "
+            f"it has {self.years[0]} to {self.years[-1]}."
+        )
+
+
+# --- the archive, the network and the cache
+
+
+@dataclass
+class NetworkFailed(TesseraError):
+    """No answer, or none that could be used, after all tries."""
+
+    url: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.url} could not be read: {self.reason}."
+
+
+@dataclass
+class AccessRefused(TesseraError):
+    url: str
+    status: int
+
+    def __str__(self) -> str:
+        return f"The server refused {self.url} (status {self.status})."
+
+
+@dataclass
+class TileUnusable(TesseraError):
+    """A published tile that is not what it should be: wrong header, shape, checksum."""
+
+    tile: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"Tile {self.tile} can't be used: {self.reason}."
+
+
+@dataclass
+class NothingPublished(TesseraError):
+    dataset: str
+    year: int
+
+    def __str__(self) -> str:
+        return f"Dataset {self.dataset} has no embeddings here for {self.year}."
+
+
+@dataclass
+class NoValidEmbeddings(TesseraError):
+    dataset: str
+    year: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"There is no valid embedding of {self.dataset}, {self.year} here: {self.reason}."
+
+
+@dataclass
+class DiskFull(TesseraError):
+    path: str
+    needed_bytes: int
+
+    def __str__(self) -> str:
+        return f"The disk of {self.path} is full; {self.needed_bytes:,} bytes were needed."
+
+
+@dataclass
+class NotWritable(TesseraError):
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path} can't be written: {self.reason}."
+
+
+# --- labels and training
+
+
+@dataclass
+class LabelsUnreadable(TesseraError):
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The labels in {self.path} can't be read: {self.reason}."
+
+
+@dataclass
+class FieldMissing(TesseraError):
+    path: str
+    field: str
+    fields: Tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.path} has no field {self.field!r}; it has: {', '.join(self.fields)}."
+
+
+@dataclass
+class NoLabels(TesseraError):
+    where: str
+
+    def __str__(self) -> str:
+        return f"There are no labels in {self.where}."
+
+
+@dataclass
+class NoUsableLabels(TesseraError):
+    """There are labels, but none falls on a valid embedding."""
+
+    labels: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"None of the {self.labels} labels falls on a valid embedding: {self.reason}."
+
+
+@dataclass
+class TooFewLabels(TesseraError):
+    """A class, or the whole, has fewer labels than a head needs."""
+
+    counts: Tuple[Tuple[str, int], ...]
+    """Class name and usable labels."""
+    needed: int
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{name}: {count}" for name, count in self.counts)
+        return f"Two classes or more with at least {self.needed} labels each are needed; {told}."
+
+
+# --- heads
+
+
+@dataclass
+class HeadUnreadable(TesseraError):
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path} is not a head that can be used: {self.reason}."
+
+
+@dataclass
+class HeadMismatch(TesseraError):
+    """A head was given embeddings of another feature space."""
+
+    head_dataset: str
+    head_depth: int
+    dataset: str
+    depth: int
+
+    def __str__(self) -> str:
+        return (
+            f"The head was trained on {self.head_dataset} with {self.head_depth} dimensions and "
+            f"can't be used with {self.dataset} with {self.depth} dimensions."
+        )
+
+
+# --- worker
+
+
+@dataclass
+class WorkerUnavailable(TesseraError):
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The worker for torch is not available: {self.reason}."
+
+
+@dataclass
+class WorkerDied(TesseraError):
+    last_words: str
+
+    def __str__(self) -> str:
+        return f"The worker ended by itself: {self.last_words or 'it said nothing'}"
+
+
+@dataclass
+class WorkerFailed(TesseraError):
+    """The worker answered with an error."""
+
+    kind: str
+    message: str
+    details: str
+
+    def __str__(self) -> str:
+        return f"The worker could not do it: {self.kind}: {self.message}"
+
+
+@dataclass
+class ProtocolMismatch(TesseraError):
+    expected: int
+    found: int
+
+    def __str__(self) -> str:
+        return f"The worker speaks protocol {self.found}, not {self.expected}."

@@ -1,0 +1,27 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Progress and cancel in one: a `Report` is called per block, per epoch, per file."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+Report = Callable[[float, str], None]
+"""Called with the fraction done (0 to 1) and a short message; raises `Cancelled` to stop the work."""
+
+
+class Cancelled(Exception):
+    """The person asked to stop. Not an error: never logged, never shown in red."""
+
+
+def silent(fraction: float, message: str = "") -> None:
+    """Report to nobody and never cancel."""
+
+
+def part(report: Report, start: float, stop: float) -> Report:
+    """Return a report whose 0 to 1 is the share `start` to `stop` of the whole."""
+
+    def report_part(fraction: float, message: str = "") -> None:
+        report(start + (stop - start) * min(max(fraction, 0.0), 1.0), message)
+
+    return report_part

@@ -1,0 +1,118 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What QGIS knows of the network, as plain values for the engine.
+
+Called on the GUI thread. The engine's requests then go through the proxy that the person set in
+QGIS for that very address, and trust the certificate authorities that QGIS trusts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Iterable, Optional, Tuple
+from urllib.parse import quote, urlsplit
+
+from qgis.core import QgsApplication, QgsAuthCertUtils, QgsNetworkAccessManager
+from qgis.PyQt.QtCore import QUrl
+from qgis.PyQt.QtNetwork import QNetworkProxy, QNetworkProxyQuery, QSslCertificate
+
+from ..settings import Settings
+from ..values import NetworkSettings
+
+PROXY_SCHEMES = {
+    QNetworkProxy.ProxyType.HttpProxy: "http",
+    QNetworkProxy.ProxyType.HttpCachingProxy: "http",
+    QNetworkProxy.ProxyType.Socks5Proxy: "socks5h",
+}
+
+
+def network_settings(settings: Settings, folder: Path) -> NetworkSettings:
+    """Return proxies, certificate authorities and timeouts for the archive in use.
+
+    `folder` gets a file with the certificate authorities.
+    """
+    timeout_s = QgsNetworkAccessManager.timeout() / 1000
+    return NetworkSettings(
+        proxies=proxies_for(settings.archive),
+        ca_bundle=ca_bundle(folder),
+        read_timeout_s=timeout_s if timeout_s >= 1 else NetworkSettings.read_timeout_s,
+        connections=settings.connections,
+    )
+
+
+def proxies_for(url: str) -> Tuple[Tuple[str, str], ...]:
+    """Return the proxy QGIS would take for an address: none, or its host and the proxy's URL."""
+    factory = QgsNetworkAccessManager.instance().proxyFactory()
+    if factory is None:
+        return ()
+    parts = urlsplit(url)
+    for proxy in factory.queryProxy(QNetworkProxyQuery(QUrl(url))):
+        address = _address(proxy)
+        if address:
+            return ((f"{parts.scheme}://{parts.hostname}", address),)
+        if proxy.type() == QNetworkProxy.ProxyType.NoProxy:
+            return ()
+    return ()
+
+
+def ca_bundle(folder: Path) -> str:
+    """Return a PEM file of the authorities QGIS trusts; empty where it can't tell any.
+
+    Those that `requests` carries are in it too, as some systems load theirs only when asked for
+    one, except those the person told QGIS not to trust.
+    """
+    manager = QgsApplication.authManager()
+    if manager is None or manager.isDisabled():
+        return ""
+    trusted = list(manager.trustedCaCerts())
+    if not trusted:
+        return ""
+    carried = _carried_bundle()
+    if carried:
+        trusted += QgsAuthCertUtils.certsFromFile(carried)
+    refused = {bytes(each.toDer()) for each in manager.untrustedCaCerts()}
+    return _written(_pem(trusted, refused), folder)
+
+
+def _address(proxy: QNetworkProxy) -> str:
+    scheme = PROXY_SCHEMES.get(proxy.type())
+    if scheme is None or not proxy.hostName():
+        return ""
+    host = f"[{proxy.hostName()}]" if ":" in proxy.hostName() else proxy.hostName()
+    who = ""
+    if proxy.user():
+        who = f"{quote(proxy.user(), safe='')}:{quote(proxy.password(), safe='')}@"
+    return f"{scheme}://{who}{host}:{proxy.port()}"
+
+
+def _carried_bundle() -> Optional[str]:
+    try:
+        from requests import certs  # noqa: PLC0415 - not everybody goes online
+    except ImportError:
+        return None
+    path: str = certs.where()
+    return path if Path(path).is_file() else None
+
+
+def _pem(certificates: Iterable[QSslCertificate], refused: "set[bytes]") -> bytes:
+    found = {bytes(each.toDer()): bytes(each.toPem()) for each in certificates}
+    return b"".join(pem for der, pem in sorted(found.items()) if der not in refused)
+
+
+def _written(pem: bytes, folder: Path) -> str:
+    """Write the bundle under a name that says its content, whole or not at all."""
+    path = folder / f"authorities-{hashlib.sha256(pem).hexdigest()[:16]}.pem"
+    if path.is_file() and path.stat().st_size == len(pem):
+        return str(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=folder, suffix=".part")
+        with os.fdopen(handle, "wb") as file:
+            file.write(pem)
+        Path(temporary).replace(path)
+    except OSError:  # a folder that can't be written: the authorities requests carries must do
+        return ""
+    return str(path)

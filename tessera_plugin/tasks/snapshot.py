@@ -1,0 +1,66 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From what is on the screen to plain values. On the GUI thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qgis.core import QgsCoordinateReferenceSystem, QgsRectangle
+
+from ..errors import ExtentInvalid
+from ..values import Extent
+from .labels import LabelStore
+
+if TYPE_CHECKING:
+    from ..engine.grid import Size
+    from ..engine.samples import Labels
+
+
+def extent_of(rectangle: QgsRectangle, crs: QgsCoordinateReferenceSystem) -> Extent:
+    """Return a rectangle as a value; in degrees it may lie across the antimeridian.
+
+    Raises: ExtentInvalid if there is nothing to see or nobody knows where it is.
+    """
+    if not crs.isValid():
+        raise ExtentInvalid("its coordinate reference system is not known")
+    if rectangle.isEmpty() or not rectangle.isFinite():
+        raise ExtentInvalid("it is empty")
+    west, east = rectangle.xMinimum(), rectangle.xMaximum()
+    south, north = rectangle.yMinimum(), rectangle.yMaximum()
+    if crs.isGeographic():
+        west, east = _wrapped(west, east)
+        south, north = max(south, -90.0), min(north, 90.0)
+        if south >= north:
+            raise ExtentInvalid("it lies beyond the poles")
+    return Extent(west, south, east, north, _crs_text(crs))
+
+
+def measure(extent: Extent, limit_px: int, depth: int = 128) -> Size:
+    """Return what an extent weighs. Raises: ExtentInvalid, ExtentTooLarge."""
+    from ..engine import grid  # noqa: PLC0415 - light plugin load
+
+    return grid.check_size(grid.windows_of(extent), limit_px, depth)
+
+
+def labels_of(store: LabelStore) -> Labels:
+    """Return all labels of the store as one value."""
+    from ..engine.samples import Label, Labels  # noqa: PLC0415 - light plugin load
+
+    items = tuple(Label(each.wkb, each.class_id, each.key) for each in store.labels())
+    return Labels(crs="EPSG:4326", classes=store.classes, items=items, source=store.path)
+
+
+def _wrapped(west: float, east: float) -> "tuple[float, float]":
+    """Return longitudes in -180 to 180; the canvas goes on counting past them."""
+    if east - west >= 360:  # noqa: PLR2004 - degrees of a circle
+        return -180.0, 180.0
+    turn = 360 * ((west + 180) // 360)
+    west, east = west - turn, east - turn
+    return west, east if east <= 180 else east - 360  # noqa: PLR2004 - degrees of half a circle
+
+
+def _crs_text(crs: QgsCoordinateReferenceSystem) -> str:
+    """Return a CRS as others know it: one of this QGIS alone (`USER:…`) as WKT."""
+    name: str = crs.authid()
+    return name if name and not name.startswith("USER:") else crs.toWkt()

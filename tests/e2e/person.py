@@ -1,0 +1,177 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Drives the dock inside a real QGIS as a person would: through Qt events on what is visible.
+
+Runs in the QGIS process (`qgis --code`), so it uses only what QGIS ships.
+"""
+
+import faulthandler
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from qgis.core import (
+    QgsCoordinateReferenceSystem,
+    QgsCoordinateTransform,
+    QgsPointXY,
+    QgsProject,
+    QgsRectangle,
+)
+from qgis.PyQt.QtCore import QPoint, Qt, QTimer
+from qgis.PyQt.QtTest import QTest
+from qgis.PyQt.QtWidgets import QApplication, QWidget
+from qgis.utils import iface
+
+LONLAT = "EPSG:4326"
+
+
+class StepFailed(Exception):
+    """Something that a person waited for did not come."""
+
+
+class Ticks:
+    """Longest gap between 10 ms timer ticks: what a person feels as a stutter."""
+
+    def __init__(self):
+        self._timer = QTimer()
+        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._timer.timeout.connect(self._tick)
+        self._timer.start(10)
+        self._last = time.perf_counter()
+        self._gaps = []
+
+    def restart(self):
+        self._last, self._gaps = time.perf_counter(), []
+
+    def longest_ms(self):
+        return round(1000 * max(self._gaps, default=0.0), 1)
+
+    def _tick(self):
+        now = time.perf_counter()
+        self._gaps.append(now - self._last)
+        self._last = now
+
+
+class Person:
+    """Finds widgets by the names they have, looks whether they can be used, and uses them."""
+
+    def __init__(self, pictures=None):
+        self.window = iface.mainWindow()
+        self.canvas = iface.mapCanvas()
+        self.pictures = Path(pictures) if pictures else None
+        self.ticks = Ticks()
+
+    def find(self, name):
+        found = self.window.findChild(QWidget, name)
+        if found is None:
+            raise StepFailed(f"there is no {name}")
+        return found
+
+    def wait(self, condition, seconds, what):
+        until = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > until:
+                raise StepFailed(f"waited {seconds} s for: {what}")
+            QTest.qWait(20)
+
+    def click(self, name):
+        widget = self.find(name)
+        self.wait(lambda: widget.isVisible() and widget.isEnabled(), 15, f"{name} to be usable")
+        QTest.mouseClick(widget, Qt.MouseButton.LeftButton)
+        QApplication.processEvents()
+
+    def choose(self, name, text):
+        combo = self.find(name)
+        index = next((i for i in range(combo.count()) if text in combo.itemText(i)), -1)
+        if index < 0:
+            known = [combo.itemText(i) for i in range(combo.count())]
+            raise StepFailed(f"{name} has no {text!r}, only {known}")
+        combo.setCurrentIndex(index)
+        QApplication.processEvents()
+
+    def zoom_to(self, west, south, east, north, crs="EPSG:3857"):
+        target = QgsCoordinateReferenceSystem(crs)
+        QgsProject.instance().setCrs(target)
+        self.canvas.setDestinationCrs(target)
+        box = QgsRectangle(west, south, east, north)
+        self.canvas.setExtent(self._from_lonlat().transformBoundingBox(box))
+        self.canvas.refresh()
+        self.rendered()
+
+    def click_canvas(self, lon, lat, button=Qt.MouseButton.LeftButton):
+        QTest.mouseClick(self.canvas.viewport(), button, pos=self._pixel(lon, lat))
+        QApplication.processEvents()
+
+    def drag_canvas(self, lonlats):
+        """Press, move along the points, release."""
+        viewport = self.canvas.viewport()
+        pixels = [self._pixel(*lonlat) for lonlat in lonlats]
+        QTest.mousePress(viewport, Qt.MouseButton.LeftButton, pos=pixels[0])
+        for start, stop in zip(pixels[:-1], pixels[1:]):
+            for share in (0.25, 0.5, 0.75, 1.0):
+                QTest.mouseMove(viewport, start + (stop - start) * share)
+                QTest.qWait(5)
+        QTest.mouseRelease(viewport, Qt.MouseButton.LeftButton, pos=pixels[-1])
+        QApplication.processEvents()
+
+    def rendered(self, settle_ms=400):
+        QTest.qWait(settle_ms)
+        self.wait(lambda: not self.canvas.isDrawing(), 60, "the map to be drawn")
+
+    def look(self, name):
+        """Take a picture of the whole window."""
+        if self.pictures is None:
+            return
+        self.rendered()
+        self.pictures.mkdir(parents=True, exist_ok=True)
+        self.window.grab().save(str(self.pictures / f"{name}.png"))
+
+    def _from_lonlat(self):
+        return QgsCoordinateTransform(
+            QgsCoordinateReferenceSystem(LONLAT),
+            self.canvas.mapSettings().destinationCrs(),
+            QgsProject.instance(),
+        )
+
+    def _pixel(self, lon, lat):
+        point = self._from_lonlat().transform(QgsPointXY(lon, lat))
+        pixel = self.canvas.getCoordinateTransform().transform(point)
+        return QPoint(round(pixel.x()), round(pixel.y()))
+
+
+def perform(scenario, limit_s):
+    """Run `scenario(plan) -> facts` when QGIS is ready; write what came and leave.
+
+    The plan comes from the file in TESSERA_PLAN; facts, or the traceback, go to its `answer`.
+    Nothing may hang: an exception in a slot would open a modal window, so it ends QGIS instead.
+    """
+    plan = json.loads(Path(os.environ["TESSERA_PLAN"]).read_text("utf-8"))
+    answer = Path(plan["answer"])
+    log = open(answer.with_suffix(".crash.log"), "w")  # noqa: SIM115 - open until the end
+    faulthandler.enable(log)
+
+    def leave(facts, status):
+        answer.write_text(json.dumps(facts, indent=1), "utf-8")
+        sys.stdout.flush()
+        os._exit(status)
+
+    def broken(kind, error, trace):
+        leave({"error": "".join(traceback.format_exception(kind, error, trace))}, 70)
+
+    def run():
+        window = iface.mainWindow()
+        window.resize(1590, 980)
+        window.move(0, 0)
+        QTest.qWait(500)
+        try:
+            leave(scenario(plan) or {}, 0)
+        except BaseException:
+            window.grab().save(str(answer.with_suffix(".failed.png")))
+            leave({"error": traceback.format_exc()}, 70)
+
+    sys.excepthook = broken
+    QTimer.singleShot(1000 * limit_s, lambda: leave({"error": f"not done in {limit_s} s"}, 75))
+    iface.initializationCompleted.connect(lambda: QTimer.singleShot(500, run))
