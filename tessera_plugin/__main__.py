@@ -109,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--archive", default=PUBLIC_ARCHIVE, metavar="URL",
                         help="root of an archive in the published layout")
-    common.add_argument("--cache", default=paths.default_cache(), metavar="DIR")
+    common.add_argument("--cache", default=str(paths.cache_dir()), metavar="DIR")
     common.add_argument("--offline", action="store_true", help="ask nothing of the network")
     common.add_argument("--json", action="store_true", help="progress and result as JSON lines")
     common.add_argument("--limit-px", type=int, default=_DEFAULT_LIMIT_PX, metavar="N",
@@ -241,7 +241,8 @@ class _Worker:
     def __init__(self, *, needed: bool) -> None:
         from .engine.worker import open_worker
 
-        self._client = open_worker(paths.worker_python()) if needed else None
+        python = paths.worker_python()
+        self._client = open_worker(str(python)) if needed and python.exists() else None
 
     def __enter__(self) -> Any:  # noqa: ANN401 - the engine's own client
         return self._client

@@ -46,8 +46,16 @@ def log_dir() -> Path:
     return data_dir() / "logs"
 
 
+def preview_dir() -> Path:
+    """Return the folder of the previews that are shown on the map."""
+    return data_dir() / "previews"
+
+
 def worker_python() -> Path:
-    """Return where the Python of the private environment is when the plugin installed it."""
+    """Return the Python of the private environment: the one TESSERA_WORKER_PYTHON names, or ours."""
+    named = os.environ.get("TESSERA_WORKER_PYTHON")
+    if named:
+        return Path(named)
     folder = data_dir() / "environment"
     if sys.platform == "win32":
         return folder / "Scripts" / "python.exe"

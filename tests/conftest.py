@@ -4,6 +4,11 @@
 
 import os
 import tempfile
+from pathlib import Path
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="tessera-runtime-"))
+os.environ.setdefault(
+    "TESSERA_WORKER_PYTHON",
+    str(Path(__file__).resolve().parent.parent / "build" / "worker" / "bin" / "python"),
+)

@@ -494,9 +494,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", resource.content_type)
         self.send_header("Content-Length", str(size))
         if span:
-            self.send_header(
-                "Content-Range", f"bytes {told[0]}-{told[1] - 1}/{resource.length}"
-            )
+            self.send_header("Content-Range", f"bytes {told[0]}-{told[1] - 1}/{resource.length}")
         self.end_headers()
         if self.command != "HEAD":
             self._stream(owner, entry, fault, resource, start, size)

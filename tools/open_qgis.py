@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.archive import SampleArchive
+from tests.archive.sample import SampleArchive
 from tests.servers import RangeServer
 from tools.qgis_profile import ROOT, make_profile, qgis_command, qgis_environment
 

@@ -80,14 +80,16 @@ def result(call_id: int, value: Mapping[str, object]) -> Message:
 def error(call_id: int, kind: str, message: str, details: str = "") -> Message:
     """Answer a request that failed: class of the error, its message, the traceback.
 
-    Both texts are cut so that the line stays under its cap; of a traceback the end matters.
+    Long texts are cut so that the line stays under its cap; a traceback keeps both its ends.
     """
+    if len(details) > 20_000:
+        details = f"{details[:10_000]}\n[…]\n{details[-10_000:]}"
     return {
         "type": ERROR,
         "id": call_id,
         "kind": kind,
         "message": message[:2_000],
-        "details": details[-20_000:],
+        "details": details,
     }
 
 

@@ -57,8 +57,18 @@ class Accuracy:
         """Ids of the classes without a reference pixel: nothing is known of their recall."""
         return tuple(number for number, row in zip(self.class_ids, self.matrix) if not sum(row))
 
+    def sentence(self) -> str:
+        """Return it as an English sentence for the log and the command line."""
+        if self.overall is None or self.interval is None:
+            return "Nothing was tested."
+        low, high = self.interval
+        return (
+            f"Overall accuracy {self.overall:.1%} (95 % interval {low:.1%} to {high:.1%}, from "
+            f"{self.n_labels:,} labels with {self.n:,} pixels that were not trained on)."
+        )
+
     def to_json(self) -> Dict[str, object]:
-        """Return it as JSON values. All but these four are computed from them."""
+        """Return it as JSON values: the matrix and the number of labels, and what follows of them."""
         return {
             "class_ids": list(self.class_ids),
             "matrix_rows_reference_columns_predicted": [list(row) for row in self.matrix],
@@ -77,15 +87,15 @@ class Accuracy:
     def from_json(cls, data: Mapping[str, object]) -> Accuracy:
         """Return what `to_json` gave; the figures are computed from the matrix again.
 
-        Raises: ValueError if the matrix is none, KeyError with the name of what is missing.
+        Raises: ValueError or TypeError if it is none, KeyError with the name of what is missing.
         """
         if not isinstance(data, Mapping):
-            raise ValueError(f"an accuracy is {data!r:.60}")
+            raise TypeError(f"an accuracy is {data!r:.60}")
         ids = _whole_numbers(data["class_ids"])
         rows = data["matrix_rows_reference_columns_predicted"]
         (n_labels,) = _whole_numbers([data["n_labels"]])
         if not isinstance(rows, (list, tuple)):
-            raise ValueError(f"a confusion matrix is {rows!r:.60}")
+            raise TypeError(f"a confusion matrix is {rows!r:.60}")
         matrix = [_whole_numbers(row) for row in rows]
         if len(matrix) != len(ids) or any(len(row) != len(ids) for row in matrix):
             raise ValueError(f"a confusion matrix does not fit its {len(ids)} classes")
@@ -201,12 +211,11 @@ def _positions(values: NDArray[np.int64], ids: Sequence[int]) -> NDArray[np.int6
     unknown = values[ordered[found] != values]
     if len(unknown):
         raise ValueError(f"class {unknown[0]} is not one of {sorted(ids)}")
-    return order[found]
+    positions: NDArray[np.int64] = order[found]
+    return positions
 
 
-def _majority(
-    y: NDArray[np.int64], group: NDArray[np.int64], count: int
-) -> NDArray[np.int64]:
+def _majority(y: NDArray[np.int64], group: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """Return the most frequent class of each group (count,); the smaller one of equals."""
     values, codes = np.unique(y, return_inverse=True)
     pairs, sizes = np.unique(np.column_stack([group, codes]), axis=0, return_counts=True)

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -23,6 +25,18 @@ STALE_S = 24 * 3600.0
 _SIDE_SUFFIXES = (".aux.xml", ".ovr", ".msk")
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _WINDOWS_DISK_FULL = 112
+
+
+@functools.lru_cache(maxsize=1)
+def plugin_version() -> str:
+    """Return the version in the plugin's metadata.txt, empty where there is none."""
+    package = Path(__file__).resolve().parents[1]
+    for path in (package.parent / "metadata.txt", package / "metadata.txt"):
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            found = re.search(r"^version\s*=\s*(\S+)", path.read_text("utf-8"), re.MULTILINE)
+            if found:
+                return found.group(1)
+    return ""
 
 
 def write_error(path: Union[str, Path], error: OSError, needed_bytes: int = 0) -> TesseraError:

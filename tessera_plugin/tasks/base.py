@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Callable, Optional, Set, cast
+from typing import Any, Callable, Optional, Set, cast
 
 from qgis.core import QgsApplication, QgsTask
 from qgis.PyQt.QtCore import QObject, pyqtSignal
@@ -18,7 +18,7 @@ Work = Callable[[Report], object]
 REPORT_EVERY_S = 0.05
 """Progress is told this often at most: the interface has better things to do."""
 
-_alive: Set["EngineTask"] = set()
+_alive: Set[EngineTask] = set()
 """QGIS holds no Python reference to a task: one that nobody holds vanishes before it answers."""
 
 
@@ -38,10 +38,14 @@ class EngineTask(QgsTask):
     happened = pyqtSignal(object)
     """Whatever `work` wants to tell besides, from the working thread."""
 
-    def __init__(self, title: str, work: Work) -> None:
+    def __init__(
+        self, title: str, work: Work, discard: Optional[Callable[[Any], None]] = None
+    ) -> None:
+        """`discard` gets the result that nobody waits for any more, on any thread."""
         # Nothing is lost by a cancel, so closing a project or QGIS needs no question.
         super().__init__(title, QgsTask.Flag.CanCancel | QgsTask.Flag.CancelWithoutPrompt)
         self._work: Optional[Work] = work
+        self._discard = discard
         self._result: object = None
         self._error: Optional[Exception] = None
         self._quiet = False
@@ -71,10 +75,12 @@ class EngineTask(QgsTask):
 
     def run(self) -> bool:
         self._begun = True
-        work = cast(Work, self._work)
+        work = cast("Work", self._work)
         self._work = None  # it may hold arrays, and it may hold this task
         try:
             self._result = work(self._report)
+            if self._quiet:
+                self._drop()
         except Cancelled:
             return False
         except Exception as error:  # noqa: BLE001 - the one broad except: `finished` hands it on
@@ -86,14 +92,20 @@ class EngineTask(QgsTask):
 
     def finished(self, ok: bool) -> None:  # noqa: FBT001 - QGIS calls it so
         _alive.discard(self)
-        if not self._quiet:
-            if ok:
-                self.succeeded.emit(self._result)
-            elif self._error is not None and not self.isCanceled():
-                self.failed.emit(self._error)
-            else:
-                self.cancelled.emit()
+        if self._quiet:
+            self._drop()
+        elif ok:
+            self.succeeded.emit(self._result)
+        elif self._error is not None and not self.isCanceled():
+            self.failed.emit(self._error)
+        else:
+            self.cancelled.emit()
         self.ended.emit()
+
+    def _drop(self) -> None:
+        result, self._result = self._result, None
+        if self._discard is not None and result is not None:
+            self._discard(result)
 
     def _report(self, fraction: float, message: str = "") -> None:
         if self.isCanceled():

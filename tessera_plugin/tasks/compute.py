@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Optional
 from .. import paths
 
 if TYPE_CHECKING:
-    from ..compute.client import WorkerClient
+    from ..engine.worker import WorkerClient
 
 VARIABLE = "TESSERA_WORKER_PYTHON"
 """Environment variable that names the Python of the private environment."""
@@ -48,9 +48,9 @@ class Compute:
         if not self.available():
             return None
         if self._client is None:
-            from ..compute.client import WorkerClient  # noqa: PLC0415 - not needed to load
+            from ..engine.worker import open_worker  # noqa: PLC0415 - light plugin load
 
-            self._client = WorkerClient(self._python, str(paths.log_dir()))
+            self._client = open_worker(self._python, str(paths.log_dir()))
         return self._client
 
     def stop(self) -> None:

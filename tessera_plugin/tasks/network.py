@@ -9,6 +9,7 @@ QGIS for that very address, and trust the certificate authorities that QGIS trus
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import tempfile
 from pathlib import Path
@@ -89,15 +90,15 @@ def _address(proxy: QNetworkProxy) -> str:
 
 
 def _carried_bundle() -> Optional[str]:
-    try:
-        from requests import certs  # noqa: PLC0415 - not everybody goes online
-    except ImportError:
+    """Return the bundle that `requests` would take, without importing anything."""
+    spec = importlib.util.find_spec("certifi")
+    if spec is None or spec.origin is None:
         return None
-    path: str = certs.where()
-    return path if Path(path).is_file() else None
+    path = Path(spec.origin).with_name("cacert.pem")
+    return str(path) if path.is_file() else None
 
 
-def _pem(certificates: Iterable[QSslCertificate], refused: "set[bytes]") -> bytes:
+def _pem(certificates: Iterable[QSslCertificate], refused: set[bytes]) -> bytes:
     found = {bytes(each.toDer()): bytes(each.toPem()) for each in certificates}
     return b"".join(pem for der, pem in sorted(found.items()) if der not in refused)
 

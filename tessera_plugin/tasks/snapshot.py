@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Tuple
 
 from qgis.core import QgsCoordinateReferenceSystem, QgsRectangle
 
 from ..errors import ExtentInvalid
-from ..values import Extent
+from ..values import Dataset, Extent
 from .labels import LabelStore
 
 if TYPE_CHECKING:
@@ -36,6 +36,13 @@ def extent_of(rectangle: QgsRectangle, crs: QgsCoordinateReferenceSystem) -> Ext
     return Extent(west, south, east, north, _crs_text(crs))
 
 
+def datasets() -> Tuple[Dataset, ...]:
+    """Return the datasets that can be fetched; the first is the default."""
+    from ..engine.catalog import DATASETS  # noqa: PLC0415 - light plugin load
+
+    return DATASETS
+
+
 def measure(extent: Extent, limit_px: int, depth: int = 128) -> Size:
     """Return what an extent weighs. Raises: ExtentInvalid, ExtentTooLarge."""
     from ..engine import grid  # noqa: PLC0415 - light plugin load
@@ -51,13 +58,13 @@ def labels_of(store: LabelStore) -> Labels:
     return Labels(crs="EPSG:4326", classes=store.classes, items=items, source=store.path)
 
 
-def _wrapped(west: float, east: float) -> "tuple[float, float]":
+def _wrapped(west: float, east: float) -> Tuple[float, float]:
     """Return longitudes in -180 to 180; the canvas goes on counting past them."""
-    if east - west >= 360:  # noqa: PLR2004 - degrees of a circle
+    if east - west >= 360:
         return -180.0, 180.0
     turn = 360 * ((west + 180) // 360)
     west, east = west - turn, east - turn
-    return west, east if east <= 180 else east - 360  # noqa: PLR2004 - degrees of half a circle
+    return west, east if east <= 180 else east - 360
 
 
 def _crs_text(crs: QgsCoordinateReferenceSystem) -> str:

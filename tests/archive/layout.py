@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Tessera for QGIS contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Names, shapes and small files of the published NPY layout, computed a second way.
+"""Names, places and shapes of the published NPY layout, computed a second way.
 
 Nothing here is shared with the plugin: the footprint of a tile is worked out with pyproj as the
 publisher's own tool does it, so that a mistake in ours can show.
@@ -12,8 +12,7 @@ import io
 import math
 import threading
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,6 @@ from pyproj import Transformer
 
 PIXEL_M = 10
 DEPTH = 128
-BUCKET = "s3://us-west-2.opendata.source.coop/tessera/tessera"
 PUBLISHED = 1_767_225_600
 """2026-01-01 in seconds since 1970: when everything here was uploaded."""
 
@@ -127,7 +125,7 @@ def npy_header(shape: Tuple[int, ...], dtype: str) -> bytes:
     """Return the .npy v1.0 header that numpy writes for a C-order array."""
     buffer = io.BytesIO()
     header = {"descr": dtype, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(buffer, header)
+    np.lib.format.write_array_header_1_0(buffer, header)  # type: ignore[no-untyped-call]
     return buffer.getvalue()
 
 
@@ -135,94 +133,6 @@ def tile_paths(npy_dir: str, year: int, name: str) -> Tuple[str, str]:
     """Return where the codes and the scales of a tile are."""
     folder = f"npy/{npy_dir}/{year}/{name}"
     return f"{folder}/{name}.npy", f"{folder}/{name}_scales.npy"
-
-
-def landmask_tiff(tile: Tile, mask: NDArray[np.uint8]) -> bytes:
-    """Return the landmask of a tile: uint8, 1 = land, with the transform that is not snapped."""
-    from osgeo import gdal, osr
-
-    place = footprint(tile)
-    crs = osr.SpatialReference()
-    crs.ImportFromEPSG(tile.epsg)
-    path = f"/vsimem/landmask-{threading.get_ident()}.tiff"
-    driver = gdal.GetDriverByName("GTiff")
-    # Packbits keeps them at the tens of kilobytes that the published ones have.
-    options = ["COMPRESS=PACKBITS"]
-    raster = driver.Create(path, place.width, place.height, 1, gdal.GDT_Byte, options)
-    raster.SetGeoTransform((place.origin[0], PIXEL_M, 0, place.origin[1], 0, -PIXEL_M))
-    raster.SetProjection(crs.ExportToWkt())
-    raster.GetRasterBand(1).WriteArray(mask)
-    del raster
-    stream = gdal.VSIFOpenL(path, "rb")
-    size = gdal.VSIStatL(path).size
-    data = bytes(gdal.VSIFReadL(1, size, stream))
-    gdal.VSIFCloseL(stream)
-    gdal.Unlink(path)
-    return data
-
-
-def manifest(version: str, variant: str, npy_dir: str, rows: Sequence[Dict[str, Any]]) -> bytes:
-    """Return manifest.parquet. A row has tile, year, grid_size, scales_size."""
-    import pyarrow as pa
-
-    rows = sorted(rows, key=lambda row: (row["year"], row["tile"].lon_i, row["tile"].lat_i))
-    paths = [tile_paths(npy_dir, row["year"], row["tile"].name) for row in rows]
-    stamp = [datetime.fromtimestamp(PUBLISHED, timezone.utc)] * len(rows)
-    when = pa.timestamp("us", tz="UTC")
-    table = pa.table(
-        {
-            "version": pa.array([version] * len(rows)),
-            "variant": pa.array([variant] * len(rows)),
-            "year": pa.array([row["year"] for row in rows], pa.int64()),
-            **_centres([row["tile"] for row in rows], "degrees"),
-            "grid_path": pa.array([f"{BUCKET}/{grid}" for grid, _ in paths]),
-            "grid_mtime": pa.array(stamp, when),
-            "grid_size": pa.array([row["grid_size"] for row in rows], pa.int64()),
-            "scales_path": pa.array([f"{BUCKET}/{scales}" for _, scales in paths]),
-            "scales_mtime": pa.array(stamp, when),
-            "scales_size": pa.array([row["scales_size"] for row in rows], pa.int64()),
-            **_centres([row["tile"] for row in rows], "hundredths"),
-        }
-    )
-    return _parquet(table)
-
-
-def landmask_index(tiles: Sequence[Tile], sizes: Sequence[int]) -> bytes:
-    """Return landmasks.parquet."""
-    import pyarrow as pa
-
-    stamp = [datetime.fromtimestamp(PUBLISHED, timezone.utc)] * len(tiles)
-    table = pa.table(
-        {
-            **_centres(tiles, "degrees"),
-            "file_size": pa.array(sizes, pa.int64()),
-            "mtime": pa.array(stamp, pa.timestamp("us", tz="UTC")),
-            **_centres(tiles, "hundredths"),
-        }
-    )
-    return _parquet(table)
-
-
-def _centres(tiles: Sequence[Tile], unit: str) -> Dict[str, Any]:
-    import pyarrow as pa
-
-    if unit == "degrees":
-        return {
-            "lon": pa.array([tile.lon_i / 100 for tile in tiles], pa.float64()),
-            "lat": pa.array([tile.lat_i / 100 for tile in tiles], pa.float64()),
-        }
-    return {
-        "lon_i": pa.array([tile.lon_i for tile in tiles], pa.int32()),
-        "lat_i": pa.array([tile.lat_i for tile in tiles], pa.int32()),
-    }
-
-
-def _parquet(table: Any) -> bytes:
-    import pyarrow.parquet as pq
-
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer)
-    return buffer.getvalue()
 
 
 def cambridge_tiles() -> List[Tile]:

@@ -58,7 +58,9 @@ def uniform(h: NDArray[np.uint64]) -> NDArray[np.float64]:
 
 def normal(h: NDArray[np.uint64]) -> NDArray[np.float64]:
     """Return a nearly normal number per hash: the sum of its four 16-bit parts."""
-    total = sum(((h >> np.uint64(s)) & np.uint64(0xFFFF)).astype(np.float64) for s in (0, 16, 32, 48))
+    total = sum(
+        ((h >> np.uint64(s)) & np.uint64(0xFFFF)).astype(np.float64) for s in (0, 16, 32, 48)
+    )
     return np.asarray((total - 4 * 32767.5) / (65536 * np.sqrt(4 / 12)), np.float64)
 
 

@@ -53,15 +53,19 @@ def run(params: Mapping[str, Any], job: Job) -> Dict[str, object]:
             f"codes {codes.shape} and scales {scales.shape} don't fit weights of depth {depth}"
         )
     draft = Path(p.out + ".part")
-    # Written in order, not through a memory map: there, a full disk would kill the process.
-    with draft.open("wb") as file, torch.inference_mode():
-        header = {"descr": "<f4", "fortran_order": False, "shape": (n, classes)}
-        np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, n, CHUNK_PX):
-            job.report(start / n)
-            stop = start + CHUNK_PX
-            file.write(_probabilities(layers, codes[start:stop], scales[start:stop]).tobytes())
-    os.replace(draft, p.out)
+    try:
+        # Written in order, not through a memory map: there, a full disk would kill the process.
+        with draft.open("wb") as file, torch.inference_mode():
+            header = {"descr": "<f4", "fortran_order": False, "shape": (n, classes)}
+            np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
+            for start in range(0, n, CHUNK_PX):
+                job.report(start / n)
+                chunk = slice(start, start + CHUNK_PX)
+                file.write(_probabilities(layers, codes[chunk], scales[chunk]).tobytes())
+        draft.replace(p.out)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
     return {"out": p.out}
 
 
@@ -82,9 +86,7 @@ def _probabilities(
     return probabilities
 
 
-def _load_layers(
-    path: str, mean: NDArray[np.float32], std: NDArray[np.float32]
-) -> List[Layer]:
+def _load_layers(path: str, mean: NDArray[np.float32], std: NDArray[np.float32]) -> List[Layer]:
     """Read the layers, with the standardisation worked into the first one.
 
     ((e - mean) / std) @ W + b  =  e @ (W / std) + (b - (mean / std) @ W)
@@ -95,9 +97,7 @@ def _load_layers(
     arrays["b1"] = arrays["b1"] - (mean / std.astype(np.float64)) @ arrays["W1"]
     arrays["W1"] = first
     numbers = range(1, len(arrays) // 2 + 1)
-    return [
-        (_tensor(arrays[f"W{number}"]), _tensor(arrays[f"b{number}"])) for number in numbers
-    ]
+    return [(_tensor(arrays[f"W{number}"]), _tensor(arrays[f"b{number}"])) for number in numbers]
 
 
 def _tensor(array: NDArray[np.float64]) -> torch.Tensor:

@@ -73,6 +73,7 @@ def _module(name: str) -> Method:
 
     def run(params: Mapping[str, Any], job: Job) -> Mapping[str, object]:
         module = importlib.import_module(f".{name}", __package__)
+        job.check()  # the import may have taken seconds
         value: Mapping[str, object] = module.run(params, job)
         return value
 
@@ -90,6 +91,7 @@ class _Server:
         self._replies = replies
         self._writing = threading.Lock()
         self._private_folder = private_folder
+        self._parent = os.getppid()  # before hello: until then the client waits for us
         self._jobs: Dict[int, Job] = {}
         self._waiting: queue.Queue[Job] = queue.Queue()
 
@@ -129,11 +131,10 @@ class _Server:
         A client that is killed closes our stdin, unless a process it had forked holds a copy of
         that pipe; then the new parent tells. (Windows names the old one for ever: no harm.)
         """
-        parent = os.getppid()
         while True:
             self.send(protocol.heartbeat())
             time.sleep(protocol.HEARTBEAT_S)
-            if os.getppid() != parent:
+            if os.getppid() != self._parent:
                 self.leave()
 
     def work(self, methods: Mapping[str, Method]) -> NoReturn:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from .serve import Job
 _STEPS_PER_EPOCH = 8
 """Fewer samples than this many batches make smaller batches: 30 labels learn in the same epochs."""
 
-_LEAST_GAIN = 1e-4
+_LEAST_GAIN = 1e-3
 """A held-out loss that sinks by less is not better: what is separable would train for ever."""
 
 
@@ -40,7 +39,7 @@ class Params:
     train_index: str
     """Integer (t,), the samples that are learnt."""
     validation_index: str
-    """Integer (v,), the samples that decide when to stop; empty or ignored in a refit."""
+    """Integer (v,), the samples that decide when to stop. Empty: all epochs are run."""
     mean: str
     """float32 (D,) of the embeddings."""
     std: str
@@ -62,15 +61,20 @@ class Params:
     """Whether a rare class weighs as much as a common one."""
     seed: int = 0
     fixed_epochs: Optional[int] = None
-    """Refit: so many epochs, without a held-out part, and the last weights are kept."""
+    """Refit: so many epochs, with nothing held out, and the last weights are kept."""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.hidden) <= 2:
             raise ValueError(f"one or two hidden layers, got {len(self.hidden)}")
         if self.classes < 2:
             raise ValueError(f"two classes or more, got {self.classes}")
-        if (self.fixed_epochs or self.epochs) < 1 or self.batch_size < 1:
+        if self.most_epochs < 1 or self.batch_size < 1:
             raise ValueError("epochs and batch_size are 1 or more")
+
+    @property
+    def most_epochs(self) -> int:
+        """How many epochs it may take."""
+        return self.epochs if self.fixed_epochs is None else self.fixed_epochs
 
 
 class Samples(NamedTuple):
@@ -81,7 +85,7 @@ class Samples(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """How a training went; losses are NaN where nothing was held out."""
+    """How a training went; the loss is NaN where nothing was held out."""
 
     epochs_run: int
     best_epoch: int
@@ -103,10 +107,11 @@ def run(params: Mapping[str, Any], job: Job) -> Dict[str, object]:
     train = _load(p, p.train_index)
     if not len(train.y):
         raise ValueError("there are no samples to train with")
-    held_out = None if p.fixed_epochs else _load(p, p.validation_index)
+    held_out = _load(p, p.validation_index) if p.fixed_epochs is None else None
+    if held_out is not None and not len(held_out.y):
+        held_out = None  # labels so few that none could be spared: all epochs, as in a refit
     model = build(train.x.shape[1], p.hidden, p.classes, p.dropout)
-    weights = _class_weights(train.y, p.classes) if p.class_weights else None
-    fit = _fit(model, train, held_out, nn.CrossEntropyLoss(weights), p, job)
+    fit = _fit(model, train, held_out, p, job)
     _save(model, p.out)
     return {"weights": p.out, "seconds": time.monotonic() - started, **fit._asdict()}
 
@@ -115,20 +120,19 @@ def _fit(
     model: nn.Sequential,
     train: Samples,
     held_out: Optional[Samples],
-    loss_of: nn.CrossEntropyLoss,
     p: Params,
     job: Job,
 ) -> Fit:
     """Train in place and leave the best weights in the model (the last, where nothing is held out)."""
+    weights = _class_weights(train.y, p.classes) if p.class_weights else None
+    loss_of = nn.CrossEntropyLoss(weights)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=p.learning_rate, weight_decay=p.weight_decay
     )
     n = len(train.y)
     batch_size = min(p.batch_size, max(1, math.ceil(n / _STEPS_PER_EPOCH)))
-    epochs = p.fixed_epochs or p.epochs
-    best = Fit(0, 0, math.nan)
-    best_state = None
-    for epoch in range(1, epochs + 1):
+    best, best_state = Fit(0, 0, math.inf), None
+    for epoch in range(1, p.most_epochs + 1):
         # learn every sample once, in a new order
         model.train()
         sum_of_losses = 0.0
@@ -142,28 +146,25 @@ def _fit(
 
         # look at the samples it has not learnt
         held_out_loss = math.nan
-        if held_out is not None and len(held_out.y):
+        if held_out is not None:
             model.eval()
             with torch.no_grad():
                 held_out_loss = loss_of(model(held_out.x), held_out.y).item()
 
         # tell
         train_loss = sum_of_losses / n
-        if not math.isfinite(train_loss):
-            raise ValueError(f"the training diverged in epoch {epoch}; lower the learning rate")
         facts = {"epoch": epoch, "train_loss": train_loss, "validation_loss": held_out_loss}
         job.event(facts)
-        job.report(epoch / epochs, f"Epoch {epoch}")
+        job.report(epoch / p.most_epochs, f"Epoch {epoch}")
 
-        # keep the best, and stop when it is long ago
-        is_better = held_out_loss < best.best_loss - _LEAST_GAIN
-        if best_state is None or is_better or math.isnan(held_out_loss):
-            best = Fit(epoch, epoch, held_out_loss)
-            best_state = copy.deepcopy(model.state_dict())
+        # keep the best, or the latest where nothing is held out; stop when it is long ago
+        if held_out is None or held_out_loss < best.best_loss - _LEAST_GAIN:
+            best, best_state = Fit(epoch, epoch, held_out_loss), copy.deepcopy(model.state_dict())
         elif epoch - best.best_epoch >= p.patience:
             break
-    if best_state is not None:
-        model.load_state_dict(best_state)
+    if best_state is None:
+        raise ValueError("the training diverged; lower the learning rate")
+    model.load_state_dict(best_state)
     return best._replace(epochs_run=epoch)
 
 
@@ -189,7 +190,7 @@ def _load(p: Params, index_path: str) -> Samples:
     y = open_npy(p.labels)[index].astype(np.int64)
     if not np.isfinite(x).all():
         raise ValueError("some samples have no valid embedding")
-    if len(y) and not (0 <= y.min() and y.max() < p.classes):
+    if len(y) and (y.min() < 0 or y.max() >= p.classes):
         raise ValueError(f"class indices must be 0 to {p.classes - 1}")
     return Samples(torch.from_numpy(x.astype(np.float32, copy=False)), torch.from_numpy(y))
 
@@ -198,17 +199,20 @@ def _class_weights(y: torch.Tensor, classes: int) -> torch.Tensor:
     """Return weights (k,) under which every class that has samples counts the same."""
     counts = torch.bincount(y, minlength=classes).float()
     present = counts > 0
-    return torch.where(present, len(y) / (present.sum() * counts.clamp(min=1)), 0.0)
+    weights = len(y) / (present.sum() * counts.clamp(min=1))
+    return torch.where(present, weights, 1.0)  # a class that is only held out
 
 
 def _save(model: nn.Sequential, path: str) -> None:
-    """Write the weights whole or not at all."""
+    """Write the weights, whole or not at all. Raises: ValueError if they are no numbers."""
     linears = [layer for layer in model if isinstance(layer, nn.Linear)]
     arrays: Dict[str, NDArray[np.float32]] = {}
     for number, linear in enumerate(linears, start=1):
         arrays[f"W{number}"] = linear.weight.detach().numpy().T.copy()  # (in, out)
         arrays[f"b{number}"] = linear.bias.detach().numpy()
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise ValueError("the training diverged; lower the learning rate")
     draft = Path(path + ".part")
     with draft.open("wb") as file:
         np.savez(file, **arrays)
-    os.replace(draft, path)
+    draft.replace(path)

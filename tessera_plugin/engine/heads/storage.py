@@ -7,22 +7,19 @@ Heads are shared between people, so a file is doubted in every respect before it
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import math
-import os
 import re
-import uuid
 import zipfile
 import zlib
-from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DiskFull, HeadUnreadable, NotWritable
+from ...errors import HeadUnreadable
+from ...io import files
 from ...values import LandClass
 from ..accuracy import Accuracy
 from .base import Head
@@ -36,7 +33,7 @@ _MAX_BYTES = {_FACTS: 8 << 20, _ARRAYS: 256 << 20}
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed time makes equal heads equal files
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,15}")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
-_BROKEN = (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError,
+_BROKEN = (ValueError, TypeError, EOFError, OverflowError, zipfile.BadZipFile, zlib.error, NotImplementedError,
            RecursionError)  # fmt: skip
 """What Python's own readers say of a file that is not what it seems."""
 
@@ -46,21 +43,7 @@ def save(head: Head, path: str) -> None:
 
     Raises: NotWritable, DiskFull.
     """
-    final = Path(path)
-    temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.part")
-    content = _packed({_FACTS: _facts(head), _ARRAYS: _packed(_npy_files(head))})
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(final)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise DiskFull(path, len(content)) from error
-        raise NotWritable(path, error.strerror or str(error)) from error
-    finally:
-        _remove(temporary)
+    files.write_bytes(path, _packed({_FACTS: _facts(head), _ARRAYS: _packed(_npy_files(head))}))
 
 
 def load(path: str) -> Head:
@@ -115,28 +98,21 @@ def _plain(value: object) -> object:
 
 def _npy_files(head: Head) -> Dict[str, bytes]:
     arrays = {"mean": head.mean, "std": head.std, **head.weights}
-    files = {}
+    members = {}
     for name in sorted(arrays):
         buffer = io.BytesIO()
         array = np.ascontiguousarray(arrays[name], "<f4")
-        np.lib.format.write_array(buffer, array, version=(1, 0), allow_pickle=False)
-        files[f"{name}.npy"] = buffer.getvalue()
-    return files
+        np.save(buffer, array, allow_pickle=False)
+        members[f"{name}.npy"] = buffer.getvalue()
+    return members
 
 
-def _packed(files: Mapping[str, bytes]) -> bytes:
+def _packed(members: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in files.items():
+        for name, content in members.items():
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), content)
     return buffer.getvalue()
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink()
-    except OSError:
-        pass  # renamed, or never made
 
 
 # --- reading
@@ -184,9 +160,10 @@ def _arrays(content: bytes) -> Dict[str, NDArray[np.float32]]:
 def _array(name: str, content: bytes) -> NDArray[np.float32]:
     """Return an array of a .npy file; its header is believed only where the length agrees."""
     file = io.BytesIO(content)
-    if np.lib.format.read_magic(file) != (1, 0):
+    if np.lib.format.read_magic(file) != (1, 0):  # type: ignore[no-untyped-call]
         raise ValueError(f"{name} is of another npy version than 1.0")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    header = np.lib.format.read_array_header_1_0(file)  # type: ignore[no-untyped-call]
+    shape, fortran, dtype = header
     data = content[file.tell() :]
     if dtype != np.dtype("<f4") or fortran or not 1 <= len(shape) <= 2:
         raise ValueError(f"{name} is {dtype}{list(shape)}, not float32 in C order")
@@ -218,7 +195,7 @@ def _head(facts: Mapping[str, Any], arrays: Dict[str, NDArray[np.float32]]) -> H
 def _typed(facts: Mapping[str, Any], name: str, kind: type) -> Any:  # noqa: ANN401 checked here
     value = facts[name]
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(f"{name} is {value!r:.60}, not {kind.__name__}")
+        raise TypeError(f"{name} is {value!r:.60}, not {kind.__name__}")
     return value
 
 
@@ -226,7 +203,7 @@ def _classes(rows: List[Any]) -> Tuple[LandClass, ...]:
     classes = []
     for row in rows:
         if not isinstance(row, dict):
-            raise ValueError(f"a class is {row!r:.60}")
+            raise TypeError(f"a class is {row!r:.60}")
         color = _typed(row, "color", str)
         if not _COLOR.fullmatch(color):
             raise ValueError(f"a class has the colour {color!r:.20}")

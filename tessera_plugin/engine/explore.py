@@ -1,0 +1,225 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A look at embeddings: their three principal components as red, green and blue."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Iterator, List, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import NoValidEmbeddings
+from ..io import files, rasters
+from ..io.sources.base import EmbeddingSource
+from ..progress import Report, part, silent
+from ..values import BLOCK_PX, Access, Extent, Window
+from . import catalog
+from .embeddings import dequantise, open_source, valid_mask
+from .grid import check_size, windows_of
+from .zones import own_pixels, strips, zone_paths
+
+SAMPLE_PX = 20_000
+"""Pixels that the components and their stretch are computed from."""
+
+SAMPLE_BLOCKS = 1_000
+"""Blocks they are drawn from; all blocks of an extent of up to 16 million pixels."""
+
+STRETCH_PERCENT = (2.0, 98.0)
+
+_COLORS = 3
+_CHUNK_PX = 16_384
+
+
+@dataclass(frozen=True)
+class PreviewRequest:
+    """Which embeddings to look at, and where to write the picture."""
+
+    dataset: str
+    year: int
+    extent: Extent
+    access: Access
+    out: str
+    """The picture's `.tif`; over a zone seam `FILE_utm30.tif` and so on are written beside it."""
+    limit_px: int = 50_000_000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class PreviewResult:
+    """The pictures, one per zone."""
+
+    paths: Tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """Three principal components and their stretch, the same for all blocks of an extent."""
+
+    mean: NDArray[np.float32]
+    """(D,)."""
+    components: NDArray[np.float32]
+    """(D, 3), the strongest first; of each the largest number is positive."""
+    low: NDArray[np.float32]
+    """(3,), shown as 0."""
+    high: NDArray[np.float32]
+    """(3,), shown as 255."""
+
+
+def preview(request: PreviewRequest, report: Report = silent) -> PreviewResult:
+    """Write a picture of the embeddings that are in the cache; nothing is fetched.
+
+    Raises: UnknownDataset, UnknownYear, ExtentInvalid, ExtentTooLarge, NoValidEmbeddings, DiskFull,
+    NotWritable.
+    """
+    dataset = catalog.dataset(request.dataset)
+    catalog.check_year(dataset, request.year)
+    windows = windows_of(request.extent)
+    check_size(windows, request.limit_px, dataset.depth)
+    with contextlib.closing(open_source(request.dataset, request.year, request.access)) as source:
+        return preview_from(source, windows, request.out, report, request.seed)
+
+
+def preview_from(
+    source: EmbeddingSource,
+    windows: Sequence[Window],
+    out: str,
+    report: Report = silent,
+    seed: int = 0,
+) -> PreviewResult:
+    """Do `preview` with a source that is open."""
+    final = Path(out).absolute()
+    tags = {
+        "TESSERA_DATASET_VERSION": source.dataset.version,
+        "TESSERA_DATASET_VARIANT": source.dataset.variant,
+        "TESSERA_YEAR": str(source.year),
+    }
+    with contextlib.ExitStack() as undo:
+        folder = files.staging_folder(final)
+        undo.callback(files.remove_folder, folder)
+        basis = find_basis(source, windows, part(report, 0.0, 0.3), seed)
+        staged = zone_paths(folder / final.name, windows)
+        for index, (window, path) in enumerate(zip(windows, staged)):
+            clip = len(windows) > 1
+            share = [0.3 + 0.7 * number / len(windows) for number in (index, index + 1)]
+            _write(source, basis, window, path, tags, part(report, *share), clip=clip)
+        pairs = [(path, final.with_name(path.name)) for path in staged]
+        return PreviewResult(tuple(str(path) for path in files.publish_all(pairs)))
+
+
+def find_basis(
+    source: EmbeddingSource, windows: Sequence[Window], report: Report = silent, seed: int = 0
+) -> Basis:
+    """Return the components of a seeded sample of all valid pixels, at most 20 000.
+
+    Raises: NoValidEmbeddings.
+    """
+    codes, scales = _sample(source, windows, report, seed)
+    if not len(codes):
+        raise NoValidEmbeddings(source.dataset.key, source.year, "nothing of it is in the cache")
+    return basis_of(dequantise(codes, scales))
+
+
+def basis_of(embeddings: NDArray[np.float32]) -> Basis:
+    """Return the components of a sample. Shape: embeddings (n, D), all valid, n >= 1."""
+    mean = embeddings.mean(axis=0, dtype=np.float64)
+    centred = embeddings - mean
+    _, vectors = np.linalg.eigh(centred.T @ centred)  # ascending
+    components = vectors[:, : -_COLORS - 1 : -1]
+    largest = np.abs(components).argmax(axis=0)
+    components = components * np.where(components[largest, range(_COLORS)] < 0, -1.0, 1.0)
+    low, high = np.percentile(centred @ components, STRETCH_PERCENT, axis=0)
+    high = np.where(high > low, high, low + 1.0)  # one colour, where all pixels are alike
+    return Basis(*(np.asarray(a, np.float32) for a in (mean, components, low, high)))
+
+
+def colors(basis: Basis, codes: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return pixels as red, green and blue.
+
+    Shapes: codes (n, D); scales (n,), all valid; result (n, 3).
+    """
+    result = np.empty((len(codes), _COLORS), np.uint8)
+    offset = basis.mean @ basis.components + basis.low
+    for start in range(0, len(codes), _CHUNK_PX):
+        chunk = slice(start, start + _CHUNK_PX)
+        # (codes * scale - mean) @ components, the scale after the product on far fewer numbers
+        projected = codes[chunk].astype(np.float32) @ basis.components
+        share = (projected * scales[chunk, None] - offset) / (basis.high - basis.low)
+        result[chunk] = np.rint(255 * np.clip(share, 0, 1))
+    return result
+
+
+def _sample(
+    source: EmbeddingSource, windows: Sequence[Window], report: Report, seed: int
+) -> Tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Return valid pixels, each as likely as any other: those that drew the smallest numbers."""
+    codes: NDArray[np.int8] = np.empty((0, source.depth), np.int8)
+    scales: NDArray[np.float32] = np.empty(0, np.float32)
+    draws = np.empty(0)
+    blocks = _some_blocks(windows, seed)
+    for number, block in enumerate(blocks):
+        report(number / len(blocks), "preview")
+        block_codes, block_scales = source.read(block)
+        valid = valid_mask(block_codes, block_scales)
+        drawn = _draws(block, seed)[valid]
+        limit = draws.max() if len(draws) == SAMPLE_PX else np.inf
+        kept = drawn < limit
+        codes = np.concatenate([codes, block_codes[valid][kept]])
+        scales = np.concatenate([scales, block_scales[valid][kept]])
+        draws = np.concatenate([draws, drawn[kept]])
+        first = np.argsort(draws)[:SAMPLE_PX]
+        codes, scales, draws = codes[first], scales[first], draws[first]
+    return codes, scales
+
+
+def _some_blocks(windows: Sequence[Window], seed: int) -> List[Window]:
+    blocks = [block for window in windows for block in window.blocks()]
+    if len(blocks) <= SAMPLE_BLOCKS:
+        return blocks
+    chosen = np.random.default_rng(seed).choice(len(blocks), SAMPLE_BLOCKS, replace=False)
+    return [blocks[index] for index in np.sort(chosen)]
+
+
+def _draws(block: Window, seed: int) -> NDArray[np.float64]:
+    """Return a number per pixel that depends on its place only, not on the extent."""
+    row, col = block.row // BLOCK_PX, block.col // BLOCK_PX
+    whole = Window(block.zone, row * BLOCK_PX, col * BLOCK_PX, BLOCK_PX, BLOCK_PX)
+    # seeds may not be negative; a shift of all rows keeps northern ones apart from southern
+    random = np.random.default_rng([seed, block.zone, row + 2**20, col + 2**20])
+    draws: NDArray[np.float64] = random.random(whole.shape)[block.slices_in(whole)]
+    return draws
+
+
+def _write(
+    source: EmbeddingSource,
+    basis: Basis,
+    window: Window,
+    path: Path,
+    tags: Dict[str, str],
+    report: Report,
+    *,
+    clip: bool,
+) -> None:
+    with rasters.picture(path, window, tags) as writer:
+        done_px = 0
+        for strip, codes, scales in _pixels(source, window):
+            report(0.9 * done_px / window.pixels, "preview")
+            valid = valid_mask(codes, scales)
+            if clip:
+                valid &= own_pixels(strip)
+            picture = np.zeros((_COLORS + 1, *strip.shape), np.uint8)
+            picture[:_COLORS, valid] = colors(basis, codes[valid], scales[valid]).T
+            picture[_COLORS, valid] = 255
+            writer.write(strip, picture)
+            done_px += strip.pixels
+        writer.finish(report=part(report, 0.9, 1.0))
+
+
+def _pixels(
+    source: EmbeddingSource, window: Window
+) -> Iterator[Tuple[Window, NDArray[np.int8], NDArray[np.float32]]]:
+    for strip in strips(window):
+        yield (strip, *source.read(strip))

@@ -1,0 +1,542 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From labelled points and polygons to a matrix of embeddings with their classes.
+
+Labels become pixels of the zone grids first, so that only those are fetched; then the pixels become
+rows. What is left out on the way is counted.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import functools
+import re
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import LabelsUnreadable, NoLabels, NoUsableLabels
+from ..io import polygons, vectors
+from ..io.polygons import ZonePolygon
+from ..io.sources.base import EmbeddingSource
+from ..io.vectors import Feature, Features, Skipped
+from ..progress import Report, silent
+from ..progress import part as share_of
+from ..values import BLOCK_PX, LandClass, State, Window
+from .embeddings import valid_mask
+
+MAX_CLASSES = 65_535
+
+PALETTE = (
+    "#1b7837", "#e6ab02", "#d95f02", "#4a90d9", "#7570b3", "#e7298a", "#66a61e", "#a6761d",
+    "#666666", "#1f3b73", "#f4c7a1", "#8dd3c7", "#bc80bd", "#fb8072", "#b3de69", "#80b1d3",
+)  # fmt: skip
+"""Colours of classes that bring none, in the order of their ids."""
+
+# --- values
+
+
+@dataclass(frozen=True)
+class Label:
+    """A labelled place; its pixels stay together in every split."""
+
+    wkb: bytes
+    """Point, multipoint, polygon or multipolygon in the CRS of its `Labels`."""
+    class_id: int
+    key: str
+    """Stable id."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labelled places and their classes."""
+
+    crs: str
+    classes: Tuple[LandClass, ...]
+    items: Tuple[Label, ...]
+    source: str
+    """Where they come from, for messages."""
+    skipped: Skipped = field(default_factory=Skipped)
+    """What of the source could not be taken."""
+
+    def __post_init__(self) -> None:
+        unknown = {label.class_id for label in self.items} - {known.id for known in self.classes}
+        if unknown:
+            raise ValueError(f"labels have classes that are not there: {sorted(unknown)}")
+
+
+@dataclass(frozen=True)
+class SampleParams:
+    """How labels become pixels."""
+
+    max_px_per_polygon: int = 200
+    """Of a larger polygon so many pixels are chosen, evenly over its area."""
+    seed: int = 0
+    """Of that choice. The same polygon gives the same pixels, whatever other labels there are."""
+
+    def __post_init__(self) -> None:
+        if self.max_px_per_polygon < 1:
+            raise ValueError(f"a polygon gives at least 1 pixel, got {self.max_px_per_polygon}")
+
+
+@dataclass(frozen=True, eq=False)
+class LabelPixels:
+    """The pixels of labels, each once and with one class, before any embedding is known.
+
+    Shapes: all arrays (n,), by ascending label.
+    """
+
+    zone: NDArray[np.int64]
+    row: NDArray[np.int64]
+    col: NDArray[np.int64]
+    label: NDArray[np.int64]
+    """Index of the label in `Labels.items`."""
+    duplicate_px: int
+    """Further mentions of a pixel by labels of the same class; it is used once."""
+    conflicting_px: int
+    """Pixels with labels of several classes; left out."""
+    capped_polygons: int
+    """Polygons of which only a part of the pixels was chosen."""
+    small_polygons: int
+    """Polygons that hold no pixel centre; they have the pixel under their inner point."""
+    unplaced_labels: int
+    """Labels that have no place on the zone grids; left out."""
+
+
+@dataclass(frozen=True)
+class ClassSamples:
+    """How much there is of a class."""
+
+    id: int
+    name: str
+    labels: int
+    """Labels with at least one usable pixel."""
+    pixels: int
+
+
+@dataclass(frozen=True)
+class SampleReport:
+    """What became of the labels."""
+
+    labels: int
+    """Labels with at least one usable pixel."""
+    pixels: int
+    """Rows of the matrix."""
+    invalid_px: int
+    """Left out: their embedding is not valid (water, nodata, outside of what is published)."""
+    missing_px: int
+    """Left out: their embedding did not arrive."""
+    duplicate_px: int
+    conflicting_px: int
+    capped_polygons: int
+    small_polygons: int
+    unplaced_labels: int
+    classes: Tuple[ClassSamples, ...]
+    """Of all classes of the labels, also those without any."""
+    skipped: Skipped
+    """What of the file could not be taken."""
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """A matrix of embeddings with their classes.
+
+    Shapes: codes (n, D); all other arrays (n,). Every row is valid.
+    """
+
+    codes: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    class_ids: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    """Which label a row comes from."""
+    zone: NDArray[np.int64]
+    row: NDArray[np.int64]
+    col: NDArray[np.int64]
+    classes: Tuple[LandClass, ...]
+    """Of the labels; a class may have no row."""
+    report: SampleReport
+    dataset: str
+    """Key of the dataset the embeddings are of."""
+    year: int
+
+    def __post_init__(self) -> None:
+        arrays = (self.scales, self.class_ids, self.groups, self.zone, self.row, self.col)
+        if self.codes.ndim != 2 or any(a.shape != self.codes.shape[:1] for a in arrays):
+            raise ValueError(f"samples of {self.codes.shape} need {len(self.codes)} of each value")
+        if not np.isfinite(self.scales).all():
+            raise ValueError("samples are valid pixels, a scale is not finite")
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+
+# --- labels
+
+
+def load_labels(path: str, class_field: str, layer: Optional[str] = None) -> Labels:
+    """Return the labels of a vector file: all layers that have the field, or one layer.
+
+    Classes are those of the file's `classes` table where it is a label store of ours; else the
+    field's values in ascending order, with the ids 1, 2, … and colours of the palette. A class that
+    has a single feature of several parts (a dissolved layer) has each part as a label.
+    Raises: LabelsUnreadable, FieldMissing, NoLabels.
+    """
+    features = vectors.read_features(path, class_field, layer)
+    if not features.items:
+        raise NoLabels(path)
+    classes, ids = _classes(path, features)
+    items = _labels(features.items, ids)
+    return Labels(features.crs, classes, items, path, features.skipped)
+
+
+def _classes(path: str, features: Features) -> Tuple[Tuple[LandClass, ...], List[int]]:
+    """Return the classes, and the class id of every feature."""
+    known = {land_class.id: land_class for land_class in features.classes}
+    by_name = {land_class.name: land_class.id for land_class in features.classes}
+    ids = [_known_id(feature, known, by_name) for feature in features.items]
+    new = sorted({f.value for f, number in zip(features.items, ids) if number is None}, key=_order)
+    start = max(known, default=0) + 1
+    for number, value in enumerate(new, start):
+        name = _name(value)
+        known[number] = LandClass(number, name, "")
+        by_name[name] = number
+    if known and not 1 <= min(known) <= max(known) <= MAX_CLASSES:
+        reason = f"its classes have ids from {min(known)} to {max(known)}, not 1 to {MAX_CLASSES:,}"
+        raise LabelsUnreadable(path, reason)
+    classes = tuple(_coloured(land_class) for land_class in known.values())
+    return classes, [
+        by_name[_name(feature.value)] if number is None else number
+        for feature, number in zip(features.items, ids)
+    ]
+
+
+def _known_id(
+    feature: Feature, known: Dict[int, LandClass], by_name: Dict[str, int]
+) -> Optional[int]:
+    """Return the id in the file's table: by id, for a class may have been renamed; else by name."""
+    if feature.class_id in known:
+        return feature.class_id
+    return by_name.get(_name(feature.value))
+
+
+def _name(value: vectors.Value) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _order(value: vectors.Value) -> Tuple[bool, float, str]:
+    """Numbers by size, then text by letters."""
+    if isinstance(value, str):
+        return True, 0.0, value
+    return False, float(value), ""
+
+
+def _coloured(land_class: LandClass) -> LandClass:
+    if re.fullmatch(r"#[0-9a-fA-F]{6}", land_class.color):
+        return land_class
+    return replace(land_class, color=palette_color(land_class.id))
+
+
+def palette_color(number: int) -> str:
+    """Return the colour of a class that brings none, by its id (1, 2, …)."""
+    if number <= len(PALETTE):
+        return PALETTE[number - 1]
+    hue = number * 0.618034 % 1  # the golden section never comes near where it was
+    channels = colorsys.hsv_to_rgb(hue, 0.5 + number % 3 * 0.2, 0.9 - number % 2 * 0.25)
+    return "#" + "".join(f"{round(255 * channel):02x}" for channel in channels)
+
+
+def _labels(features: Sequence[Feature], ids: Sequence[int]) -> Tuple[Label, ...]:
+    count = Counter(ids)
+    labels: List[Label] = []
+    for feature, number in zip(features, ids):
+        parts = polygons.parts_of(feature.wkb) if count[number] == 1 else (feature.wkb,)
+        if len(parts) == 1:
+            labels.append(Label(feature.wkb, number, feature.key))
+        else:
+            labels += [Label(part, number, f"{feature.key}/{i}") for i, part in enumerate(parts)]
+    return tuple(labels)
+
+
+# --- pixels
+
+
+@dataclass(frozen=True, eq=False)
+class _Area:
+    """The pixels chosen of a polygon."""
+
+    label: int
+    parts: Tuple[ZonePolygon, ...]
+    pixels: NDArray[np.int64]
+    """(n, 3): zone, row, column."""
+    total: int
+    """How many there were to choose from."""
+
+    @property
+    def is_capped(self) -> bool:
+        return self.total > len(self.pixels)
+
+
+def label_pixels(labels: Labels, params: SampleParams, report: Report = silent) -> LabelPixels:
+    """Return the pixels of labels on the zone grids.
+
+    A point gives the pixel that holds it. A polygon gives the pixels whose centre is inside, at
+    most `params.max_px_per_polygon`; where it holds no centre, the pixel under its inner point.
+    Raises: NoLabels if there is none.
+    """
+    if not labels.items:
+        raise NoLabels(labels.source)
+    points: List[Tuple[int, Optional[NDArray[np.float64]]]] = []
+    areas: List[_Area] = []
+    small = 0
+    for index, label in enumerate(labels.items):
+        tick = functools.partial(report, 0.9 * index / len(labels.items), "Placing labels")
+        tick()
+        if polygons.is_point(label.wkb):
+            points.append((index, polygons.points_of(label.wkb)))
+            continue
+        area = _area(index, polygons.zone_polygons(label.wkb, labels.crs), params, tick)
+        if area.total:
+            areas.append(area)
+        elif area.parts:
+            small += 1
+            points.append((index, polygons.inner_point(label.wkb)))
+    claims = np.concatenate([_claims(points, labels.crs), *map(_claims_of_area, areas)])
+    return _settled(labels, claims, areas, small)
+
+
+def _area(
+    label: int, parts: Tuple[ZonePolygon, ...], params: SampleParams, tick: Callable[[], None]
+) -> _Area:
+    """Choose the pixels of a polygon: those with the smallest scattered numbers."""
+    kept = np.empty((0, 3), np.int64)
+    total = 0
+    for part in parts:
+        for window in part.windows():
+            tick()
+            rows, cols = np.nonzero(part.mask(window))
+            total += len(rows)
+            zones = np.full(len(rows), part.zone)
+            found = np.column_stack([zones, rows + window.row, cols + window.col])
+            kept = _fewest(np.concatenate([kept, found]), params)
+    return _Area(label, parts, kept, total)
+
+
+def _fewest(pixels: NDArray[np.int64], params: SampleParams) -> NDArray[np.int64]:
+    limit = params.max_px_per_polygon
+    if len(pixels) <= limit:
+        return pixels
+    chosen = np.argpartition(_scattered(pixels, params.seed), limit)[:limit]
+    fewest: NDArray[np.int64] = pixels[chosen]
+    return fewest
+
+
+def _scattered(pixels: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
+    """Return a number per pixel that looks random and is the same on every machine, (n,).
+
+    Choosing by it needs neither all pixels at once nor a fixed order of them.
+    Source: the finaliser of splitmix64 (Steele, Lea and Flood, 2014), a bijection of 64 bits.
+    """
+    zone, row, col = pixels.astype(np.uint64).T  # negative rows wrap around
+    word = np.uint64(0xFFFFFFFF)
+    mixed = _mixed((row & word) << np.uint64(32) | (col & word))
+    result: NDArray[np.uint64] = _mixed(mixed ^ _mixed(zone + np.uint64(seed % 2**58 * 64)))
+    return result
+
+
+def _mixed(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    z = z + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _claims(
+    points: Sequence[Tuple[int, Optional[NDArray[np.float64]]]], crs: str
+) -> NDArray[np.int64]:
+    """Return the pixels under points (n, 4): zone, row, column, label."""
+    known = [(index, xy) for index, xy in points if xy is not None and len(xy)]
+    if not known:
+        return np.empty((0, 4), np.int64)
+    label = np.repeat([index for index, _ in known], [len(xy) for _, xy in known])
+    zone, row, col = polygons.pixels_of_points(np.concatenate([xy for _, xy in known]), crs)
+    return np.column_stack([zone, row, col, label])[zone > 0]
+
+
+def _claims_of_area(area: _Area) -> NDArray[np.int64]:
+    return np.column_stack([area.pixels, np.full(len(area.pixels), area.label)])
+
+
+def _settled(
+    labels: Labels, claims: NDArray[np.int64], areas: Sequence[_Area], small: int
+) -> LabelPixels:
+    """Return each pixel once, without those that labels of several classes claim."""
+    claims = claims[np.lexsort(claims.T[::-1])]  # by zone, row, column, label
+    class_of = np.array([label.class_id for label in labels.items])
+    classes = class_of[claims[:, 3]]
+    changes = np.any(np.diff(claims[:, :3], axis=0) != 0, axis=1)
+    is_first = np.concatenate([np.ones(min(len(claims), 1), bool), changes])
+    pixel = np.cumsum(is_first) - 1
+    # class of a pixel's first claim against that of every further one
+    conflicting = _marked(pixel, classes != classes[is_first][pixel])
+    conflicting |= _marked(pixel, _contested(claims, classes, areas, class_of))
+    kept = claims[is_first & ~conflicting]
+    kept = kept[np.argsort(kept[:, 3], kind="stable")]
+    zone, row, col, label = np.ascontiguousarray(kept.T)
+    return LabelPixels(
+        zone, row, col, label,
+        duplicate_px=int(np.sum(~is_first & ~conflicting)),
+        conflicting_px=int(np.sum(is_first & conflicting)),
+        capped_polygons=sum(area.is_capped for area in areas),
+        small_polygons=small,
+        unplaced_labels=len(labels.items) - len(np.unique(claims[:, 3])),
+    )  # fmt: skip
+
+
+def _marked(pixel: NDArray[np.int64], bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return for each claim whether any claim on the same pixel is bad."""
+    return np.bincount(pixel, weights=bad)[pixel] > 0 if len(pixel) else bad
+
+
+def _contested(
+    claims: NDArray[np.int64],
+    classes: NDArray[np.int64],
+    areas: Sequence[_Area],
+    class_of: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Return which claims lie in a polygon of another class that did not choose that pixel.
+
+    The claims are in the order of zone and row.
+    """
+    bad = np.zeros(len(claims), bool)
+    places = _place(claims[:, 0], claims[:, 1])
+    for area in areas:
+        if not area.is_capped:
+            continue  # it claims every pixel of its own
+        for zone_polygon in area.parts:
+            for window in zone_polygon.windows():
+                ends = _place(np.array(window.zone), np.array([window.row, window.stop_row]))
+                first, stop = np.searchsorted(places, ends)
+                row, col = claims[first:stop, 1] - window.row, claims[first:stop, 2] - window.col
+                rivals = classes[first:stop] != class_of[area.label]
+                near = np.flatnonzero(rivals & (col >= 0) & (col < window.width))
+                if len(near):
+                    bad[first + near] |= zone_polygon.mask(window)[row[near], col[near]]
+    return bad
+
+
+def _place(zone: NDArray[np.int64], row: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return one number that orders by zone, then row; rows are a few million at most."""
+    return zone * 2**32 + row
+
+
+# --- windows and the matrix
+
+
+def windows_of_pixels(pixels: LabelPixels) -> Tuple[Window, ...]:
+    """Return the windows to fetch for pixels: per block of the cache the box around them."""
+    return tuple(window for window, _ in _by_block(pixels))
+
+
+def _by_block(pixels: LabelPixels) -> Iterator[Tuple[Window, NDArray[np.int64]]]:
+    """Yield the box around the pixels of each block, and their indices."""
+    blocks = np.column_stack([pixels.zone, pixels.row // BLOCK_PX, pixels.col // BLOCK_PX])
+    order = np.lexsort(blocks.T[::-1])
+    starts = np.flatnonzero(np.any(np.diff(blocks[order], axis=0) != 0, axis=1)) + 1
+    for index in np.split(order, starts):
+        if len(index):
+            row, col = pixels.row[index], pixels.col[index]
+            yield Window.between(
+                int(pixels.zone[index[0]]), int(row.min()), int(col.min()),
+                int(row.max()) + 1, int(col.max()) + 1,
+            ), index  # fmt: skip
+
+
+def collect(
+    labels: Labels,
+    source: EmbeddingSource,
+    params: SampleParams,
+    pixels: Optional[LabelPixels] = None,
+    report: Report = silent,
+) -> Samples:
+    """Return the matrix of the labels' valid pixels, from what the source has in its cache.
+
+    `pixels` are those of `label_pixels`, computed where they are not given.
+    Raises: NoLabels, NoUsableLabels.
+    """
+    found = label_pixels(labels, params, share_of(report, 0, 0.5)) if pixels is None else pixels
+    codes, scales, arrived = _read(found, source, share_of(report, 0.5, 1))
+    valid = valid_mask(codes, scales)
+    class_of = np.array([label.class_id for label in labels.items])
+    class_ids, groups = class_of[found.label][valid], found.label[valid]
+    told = _told(labels, found, class_ids, groups)
+    told = replace(
+        told, invalid_px=int(np.sum(~valid & arrived)), missing_px=int(np.sum(~valid & ~arrived))
+    )
+    if not told.pixels:
+        raise NoUsableLabels(len(labels.items), _why_none(told))
+    return Samples(
+        codes[valid], scales[valid], class_ids, groups,
+        found.zone[valid], found.row[valid], found.col[valid],
+        labels.classes, told, source.dataset.key, source.year,
+    )  # fmt: skip
+
+
+def _read(
+    pixels: LabelPixels, source: EmbeddingSource, report: Report
+) -> Tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.bool_]]:
+    """Return codes (n, D) and scales (n,) of pixels, and whether anything is known of them (n,)."""
+    count = len(pixels.row)
+    codes = np.zeros((count, source.depth), np.int8)
+    scales = np.full(count, np.nan, np.float32)
+    arrived = np.zeros(count, bool)
+    done = 0
+    for window, index in _by_block(pixels):
+        report(done / count, "Reading embeddings")
+        at = pixels.row[index] - window.row, pixels.col[index] - window.col
+        block_codes, block_scales = source.read(window)
+        codes[index], scales[index] = block_codes[at], block_scales[at]
+        arrived[index] = np.isfinite(scales[index])
+        if not arrived[index].all():
+            arrived[index] = source.states(window)[at] != State.UNKNOWN
+        done += len(index)
+    return codes, scales, arrived
+
+
+def _told(
+    labels: Labels, pixels: LabelPixels, class_ids: NDArray[np.int64], groups: NDArray[np.int64]
+) -> SampleReport:
+    classes = tuple(
+        ClassSamples(
+            land_class.id,
+            land_class.name,
+            labels=len(np.unique(groups[class_ids == land_class.id])),
+            pixels=int(np.sum(class_ids == land_class.id)),
+        )
+        for land_class in labels.classes
+    )
+    return SampleReport(
+        labels=len(np.unique(groups)),
+        pixels=len(groups),
+        invalid_px=0,
+        missing_px=0,
+        duplicate_px=pixels.duplicate_px,
+        conflicting_px=pixels.conflicting_px,
+        capped_polygons=pixels.capped_polygons,
+        small_polygons=pixels.small_polygons,
+        unplaced_labels=pixels.unplaced_labels,
+        classes=classes,
+        skipped=labels.skipped,
+    )
+
+
+def _why_none(told: SampleReport) -> str:
+    reasons = {
+        "pixels without a valid embedding": told.invalid_px,
+        "pixels that could not be fetched": told.missing_px,
+        "pixels labelled as several classes": told.conflicting_px,
+        "labels outside of the zone grids": told.unplaced_labels,
+    }
+    return ", ".join(f"{count} {what}" for what, count in reasons.items() if count)

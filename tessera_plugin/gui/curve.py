@@ -1,0 +1,122 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The loss of a head while it learns, drawn live."""
+
+from __future__ import annotations
+
+from typing import List, Sequence, Tuple
+
+from qgis.PyQt.QtCore import QPointF, QRectF, QSize, Qt
+from qgis.PyQt.QtGui import QColor, QFontMetrics, QPainter, QPaintEvent, QPalette, QPen, QPolygonF
+from qgis.PyQt.QtWidgets import QSizePolicy, QWidget
+
+from . import text
+
+TRAINING, VALIDATION = QColor("#3b82b8"), QColor("#e8853d")
+"""Told apart on light and on dark, and without colour vision."""
+
+HEIGHT_PX = 150
+GAP_PX = 6
+
+
+class LossCurve(QWidget):
+    """Training and validation loss by epoch."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("lossCurve")
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._points: List[Tuple[int, float, float]] = []
+
+    def sizeHint(self) -> QSize:
+        return QSize(240, HEIGHT_PX)
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs are drawn."""
+        return len(self._points)
+
+    def clear(self) -> None:
+        """Start over."""
+        self._points = []
+        self.update()
+
+    def add(self, epoch: int, training: float, validation: float) -> None:
+        """Add an epoch."""
+        self._points.append((epoch, training, validation))
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: ARG002 - Qt's
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        metrics = self.fontMetrics()
+        top = metrics.height() + GAP_PX
+        self._paint_legend(painter, metrics)
+        values = [value for _, *pair in self._points for value in pair if value == value]  # noqa: PLR0124 - not NaN
+        if not values:
+            painter.end()
+            return
+        high = max(values) * 1.05 or 1.0
+        left = metrics.horizontalAdvance(text.decimal(high)) + GAP_PX
+        bottom = metrics.height() + GAP_PX
+        area = QRectF(left, top, self.width() - left - GAP_PX, self.height() - top - bottom)
+        self._paint_axes(painter, area, high)
+        for column, color in ((1, TRAINING), (2, VALIDATION)):
+            self._paint_line(painter, area, high, column, color)
+        painter.end()
+
+    def _paint_legend(self, painter: QPainter, metrics: QFontMetrics) -> None:
+        x = float(GAP_PX)
+        middle = metrics.height() / 2
+        for color, name in (
+            (TRAINING, self.tr("Training loss")),
+            (VALIDATION, self.tr("Validation loss")),
+        ):
+            painter.setPen(QPen(color, 2.5))
+            painter.drawLine(QPointF(x, middle), QPointF(x + 14, middle))
+            painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
+            painter.drawText(QPointF(x + 18, metrics.ascent()), name)
+            x += 18 + metrics.horizontalAdvance(name) + 3 * GAP_PX
+
+    def _paint_axes(self, painter: QPainter, area: QRectF, high: float) -> None:
+        ink = self.palette().color(QPalette.ColorRole.WindowText)
+        faint = QColor(ink)
+        faint.setAlpha(50)
+        metrics = self.fontMetrics()
+        for share in (0.0, 0.5, 1.0):
+            y = area.bottom() - share * area.height()
+            painter.setPen(QPen(faint, 1))
+            painter.drawLine(QPointF(area.left(), y), QPointF(area.right(), y))
+            painter.setPen(ink)
+            label = text.decimal(share * high)
+            width = metrics.horizontalAdvance(label)
+            painter.drawText(QPointF(area.left() - width - 4, y + metrics.ascent() / 2 - 1), label)
+        last = self.tr("Epoch {}").format(self._points[-1][0])
+        painter.drawText(
+            QPointF(
+                area.right() - metrics.horizontalAdvance(last), self.height() - metrics.descent()
+            ),
+            last,
+        )
+
+    def _paint_line(
+        self, painter: QPainter, area: QRectF, high: float, column: int, color: QColor
+    ) -> None:
+        points = self._polyline(area, high, [(each[0], each[column]) for each in self._points])
+        painter.setPen(QPen(color, 2, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap))
+        if len(points) == 1:
+            painter.drawPoint(points[0])
+        painter.drawPolyline(QPolygonF(points))
+
+    def _polyline(
+        self, area: QRectF, high: float, series: Sequence[Tuple[int, float]]
+    ) -> List[QPointF]:
+        first, last = series[0][0], max(series[-1][0], series[0][0] + 1)
+        return [
+            QPointF(
+                area.left() + (epoch - first) / (last - first) * area.width(),
+                area.bottom() - value / high * area.height(),
+            )
+            for epoch, value in series
+            if value == value  # noqa: PLR0124 - not NaN
+        ]

@@ -1,0 +1,164 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The dock: three pages in the order of the work, and what runs, at its foot."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from qgis.core import QgsApplication
+from qgis.gui import QgisInterface, QgsDockWidget
+from qgis.PyQt.QtCore import Qt, QTimer
+from qgis.PyQt.QtGui import QIcon, QShowEvent
+from qgis.PyQt.QtWidgets import QFrame, QMenu, QScrollArea, QToolButton, QWidget
+
+from ..tasks.session import Session
+from . import forms, messages
+from .area_page import AreaPage
+from .dialogs import AboutDialog, SettingsDialog
+from .labels_page import LabelsPage
+from .links import Links
+from .map_page import MapPage
+
+AREA, LABELS, MAP = range(3)
+READY = 2
+"""Classes with so many labels each make the Labels page done."""
+
+WIDTH_PX = 380
+
+
+class TesseraDock(QgsDockWidget):
+    """Area, Labels, Map."""
+
+    def __init__(self, iface: QgisInterface, session: Session, version: str) -> None:
+        super().__init__(iface.mainWindow())
+        self.setObjectName("TesseraDock")
+        self.setWindowTitle(self.tr("Tessera"))
+        self._iface, self._session, self._version = iface, session, version
+        self._links = Links()
+        self._is_open = False
+        contents = QWidget(self)
+        forms.load("dock", contents)
+        self.setWidget(contents)
+        self._contents = contents
+        self.area = AreaPage(iface, session, contents)
+        self.labels = LabelsPage(iface, session, contents)
+        self.map = MapPage(iface, session, self.area, contents)
+        for page, title in (
+            (self.area, self.tr("1  Area")),
+            (self.labels, self.tr("2  Labels")),
+            (self.map, self.tr("3  Map")),
+        ):
+            contents.pages.addTab(self._scrolling(page), title)
+        self.labels.add_shortcuts(contents)
+        self._add_menu()
+        contents.jobFrame.hide()
+        self._connect()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if not self._is_open:
+            self._is_open = True
+            QTimer.singleShot(0, self._first_shown)
+
+    def close_down(self) -> None:
+        """Let go of what lives longer than the dock."""
+        self._links.close()
+        for page in (self.area, self.labels, self.map):
+            page.close_down()
+
+    def show_settings(self) -> None:
+        """Open the settings."""
+        SettingsDialog(self._session, self._iface.mainWindow()).exec()
+
+    def show_about(self) -> None:
+        """Say what the plugin and its data are."""
+        AboutDialog(self._session, self._version, self._iface.mainWindow()).exec()
+
+    # --- inside
+
+    def _first_shown(self) -> None:
+        self._is_open = bool(self.isVisible())
+        if self._is_open:
+            self.labels.open_store()
+            self.map.restore()
+
+    def _scrolling(self, page: QWidget) -> QScrollArea:
+        area = QScrollArea(self._contents)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setWidgetResizable(True)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
+        area.setWidget(page)
+        area.setMinimumWidth(min(WIDTH_PX, area.sizeHint().width()))
+        return area
+
+    def _add_menu(self) -> None:
+        menu = QMenu(self._contents)
+        menu.setObjectName("tesseraMenu")
+        options = QgsApplication.getThemeIcon("/mActionOptions.svg")
+        menu.addAction(options, self.tr("Settings…"), self.show_settings)
+        menu.addAction(forms.icon("tessera"), self.tr("About Tessera…"), self.show_about)
+        button = QToolButton(self._contents)
+        button.setObjectName("menuButton")
+        button.setToolTip(self.tr("Settings and about"))
+        button.setIcon(options)
+        button.setAutoRaise(True)
+        button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        button.setMenu(menu)
+        self._contents.pages.setCornerWidget(button)
+
+    def _connect(self) -> None:
+        box = self._session.box
+        self._links.connect(box.started, self._job_started)
+        self._links.connect(box.told, self._job_told)
+        self._links.connect(box.ended, self._job_ended)
+        self._contents.cancelButton.clicked.connect(self._cancel)
+        self._contents.pages.currentChanged.connect(self._page_changed)
+        self.area.fetched.connect(lambda: self._mark(AREA, is_done=True))
+        self.map.mapped.connect(lambda: self._mark(MAP, is_done=True))
+        self.labels.changed.connect(self._mark_labels)
+
+    def _page_changed(self, index: int) -> None:
+        if index == LABELS:
+            self.labels.show_layers()
+        elif index == MAP:
+            self.map.refresh()
+
+    def _mark_labels(self) -> None:
+        counts = self._session.labels.counts.values()
+        self._mark(LABELS, is_done=sum(count >= READY for count in counts) >= READY)
+
+    def _mark(self, page: int, *, is_done: bool) -> None:
+        self._contents.pages.setTabIcon(page, forms.icon("done") if is_done else QIcon())
+
+    # --- what runs
+
+    def _job_started(self, title: str) -> None:
+        self._contents.jobLabel.setText(self.tr("{}…").format(title))
+        self._contents.jobBar.setValue(0)
+        self._contents.cancelButton.setEnabled(True)
+        self._contents.jobFrame.show()
+
+    def _job_told(self, fraction: float, message: str) -> None:
+        if not self._session.box.running or not self._contents.cancelButton.isEnabled():
+            return
+        self._contents.jobBar.setValue(round(1000 * fraction))
+        if message:
+            self._contents.jobLabel.setText(messages.phase(message))
+
+    def _job_ended(self, *_: object) -> None:
+        self._contents.jobFrame.hide()
+
+    def _cancel(self) -> None:
+        self._contents.cancelButton.setEnabled(False)
+        self._contents.jobLabel.setText(self.tr("Stopping…"))
+        self._session.box.cancel()
+
+
+def add_to(iface: QgisInterface, dock: TesseraDock) -> None:
+    """Put the dock to the right, wide enough for its pages, still hidden."""
+    iface.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, dock)
+    window: Optional[QWidget] = iface.mainWindow()
+    if window is not None and hasattr(window, "resizeDocks"):
+        window.resizeDocks([dock], [WIDTH_PX], Qt.Orientation.Horizontal)
+    dock.hide()

@@ -1,0 +1,21 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Forms are loaded when they are first needed; nothing is compiled."""
+
+from __future__ import annotations
+
+from qgis.PyQt import uic
+from qgis.PyQt.QtGui import QIcon
+from qgis.PyQt.QtWidgets import QWidget
+
+from .. import paths
+
+
+def load(name: str, widget: QWidget) -> None:
+    """Fill a widget with a form; its named parts become attributes of the widget."""
+    uic.loadUi(str(paths.UI / f"{name}.ui"), widget)
+
+
+def icon(name: str) -> QIcon:
+    """Return one of our own icons."""
+    return QIcon(str(paths.ICONS / f"{name}.svg"))

@@ -1,0 +1,186 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A confusion matrix that fits into a dock: swatches and upright names over narrow columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Optional, Sequence
+
+from qgis.PyQt.QtCore import QRect, QSize, Qt
+from qgis.PyQt.QtGui import QColor, QIcon, QPainter, QPalette, QPixmap
+from qgis.PyQt.QtWidgets import (
+    QAbstractItemView,
+    QFrame,
+    QHeaderView,
+    QLabel,
+    QSizePolicy,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ..values import LandClass
+from . import text
+
+if TYPE_CHECKING:
+    from ..engine.accuracy import Accuracy
+
+SWATCH_PX = 12
+NAME_PX = 96
+"""Longest an upright name may be before it is cut."""
+
+RIGHT, WRONG = QColor("#3f9a4b"), QColor("#d64545")
+
+
+def swatch(color: str, size_px: int = SWATCH_PX) -> QIcon:
+    """Return a small square in a class's colour."""
+    pixmap = QPixmap(size_px, size_px)
+    pixmap.fill(QColor(color))
+    painter = QPainter(pixmap)
+    painter.setPen(QColor(128, 128, 128))
+    painter.drawRect(0, 0, size_px - 1, size_px - 1)
+    painter.end()
+    return QIcon(pixmap)
+
+
+class UprightHeader(QHeaderView):
+    """Column names that stand upright, with their swatches beneath."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(Qt.Orientation.Horizontal, parent)
+        self.setSectionsClickable(False)
+
+    def sizeHint(self) -> QSize:
+        names = [
+            str(self._data(index, Qt.ItemDataRole.DisplayRole) or "")
+            for index in range(self.count())
+        ]
+        longest = max((self.fontMetrics().horizontalAdvance(name) for name in names), default=0)
+        return QSize(super().sizeHint().width(), min(longest, NAME_PX) + SWATCH_PX + 16)
+
+    def paintSection(self, painter: QPainter, rect: QRect, index: int) -> None:
+        painter.save()
+        painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
+        icon = self._data(index, Qt.ItemDataRole.DecorationRole)
+        bottom = rect.bottom() - 4
+        if isinstance(icon, QIcon):
+            left = rect.center().x() - SWATCH_PX // 2
+            icon.paint(painter, left, bottom - SWATCH_PX, SWATCH_PX, SWATCH_PX)
+        bottom -= SWATCH_PX + 5
+        name = str(self._data(index, Qt.ItemDataRole.DisplayRole) or "")
+        room = bottom - rect.top() - 2
+        name = self.fontMetrics().elidedText(name, Qt.TextElideMode.ElideRight, room)
+        painter.translate(rect.center().x(), bottom)
+        painter.rotate(-90)
+        half = self.fontMetrics().height() // 2
+        painter.drawText(QRect(0, -half, room, 2 * half), Qt.AlignmentFlag.AlignVCenter, name)
+        painter.restore()
+
+    def _data(self, index: int, role: int) -> object:
+        return self.model().headerData(index, Qt.Orientation.Horizontal, role)
+
+
+class MatrixTable(QTableWidget):
+    """Rows are the reference, columns what was mapped; the last column is the F1 of the row."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("accuracyTable")
+        self.setHorizontalHeader(UprightHeader(self))
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 8)
+
+    def show_accuracy(self, accuracy: Accuracy, classes: Sequence[LandClass]) -> None:
+        """Fill it."""
+        known = {each.id: each for each in classes}
+        shown = [
+            known.get(number, LandClass(number, str(number), "#808080"))
+            for number in accuracy.class_ids
+        ]
+        self.clear()
+        self.setRowCount(len(shown))
+        self.setColumnCount(len(shown) + 1)
+        for index, each in enumerate(shown):
+            self.setVerticalHeaderItem(index, self._header(each, self.tr("Reference: {}")))
+            self.setHorizontalHeaderItem(index, self._header(each, self.tr("Mapped as: {}")))
+            self._fill_row(index, accuracy, shown)
+        last = QTableWidgetItem(self.tr("F1 score"))
+        last.setToolTip(self.tr("Mean of precision and recall: 100 % is perfect"))
+        self.setHorizontalHeaderItem(len(shown), last)
+        self._fit()
+
+    def _fill_row(self, row: int, accuracy: Accuracy, shown: Sequence[LandClass]) -> None:
+        counts = accuracy.matrix[row]
+        total = sum(counts)
+        for column, number in enumerate(counts):
+            item = QTableWidgetItem(text.count(number) if number else "·")
+            item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
+            if number:
+                color = QColor(RIGHT if row == column else WRONG)
+                color.setAlpha(round(40 + 150 * number / total))
+                item.setBackground(color)
+            item.setToolTip(
+                self.tr("{} test pixels of {} were mapped as {}").format(
+                    text.count(number), shown[row].name, shown[column].name
+                )
+            )
+            self.setItem(row, column, item)
+        item = QTableWidgetItem(text.percent(accuracy.f1[row]))
+        item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
+        item.setToolTip(
+            self.tr("{}: precision {}, recall {}").format(
+                shown[row].name,
+                text.percent(accuracy.precision[row]),
+                text.percent(accuracy.recall[row]),
+            )
+        )
+        font = item.font()
+        font.setBold(True)
+        item.setFont(font)
+        self.setItem(row, len(counts), item)
+
+    def _header(self, land_class: LandClass, tip: str) -> QTableWidgetItem:
+        item = QTableWidgetItem(swatch(land_class.color), land_class.name)
+        item.setToolTip(tip.format(land_class.name))
+        return item
+
+    def _fit(self) -> None:
+        """Be as high as all rows; share the width."""
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        header.setMinimumSectionSize(26)
+        columns = self.columnCount()
+        header.setSectionResizeMode(columns - 1, QHeaderView.ResizeMode.ResizeToContents)
+        self.verticalHeader().setMaximumWidth(120)
+        height = header.sizeHint().height() + self.verticalHeader().length() + 4
+        self.setFixedHeight(height)
+
+
+class MatrixView(QWidget):
+    """The matrix with captions that say what is a row and what a column."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.table = MatrixTable(self)
+        caption = QLabel(
+            self.tr("Rows: reference (your labels). Columns: as mapped. Test pixels."), self
+        )
+        caption.setObjectName("matrixCaption")
+        caption.setWordWrap(True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(caption)
+        layout.addWidget(self.table)
+
+    def show_accuracy(self, accuracy: Optional[Accuracy], classes: Sequence[LandClass]) -> None:
+        """Fill it, or hide it where there is nothing to show."""
+        self.setVisible(accuracy is not None)
+        if accuracy is not None:
+            self.table.show_accuracy(accuracy, classes)

@@ -1,0 +1,314 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From an error's facts to two translated sentences: what happened, what to do.
+
+Any other exception is a bug: it is shown as such, with a button for the details.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any, Callable, Dict, NamedTuple, Type
+
+from qgis.core import Qgis, QgsMessageLog
+from qgis.gui import QgsMessageBar, QgsMessageViewer
+from qgis.PyQt.QtCore import QCoreApplication
+from qgis.PyQt.QtWidgets import QPushButton, QWidget
+
+from .. import errors
+from ..errors import TesseraError
+from . import text
+
+TAG = "Tessera"
+"""Our tab of the log messages panel."""
+
+translate = QCoreApplication.translate
+
+
+class Told(NamedTuple):
+    """An error in two sentences."""
+
+    happened: str
+    advice: str
+
+
+def explain(error: TesseraError) -> Told:
+    """Return an error in two translated sentences."""
+    for kind in type(error).__mro__:
+        if kind in _EXPLAIN:
+            return _EXPLAIN[kind](error)
+    return Told(str(error), "")
+
+
+def phase(message: str) -> str:
+    """Return what the engine says it is at, translated where it is known."""
+    return _phases().get(message.strip().lower(), message)
+
+
+def log(error: BaseException) -> str:
+    """Write an error to the log messages panel; return what was written."""
+    if isinstance(error, TesseraError):
+        written = f"{type(error).__name__}: {error}\n{getattr(error, 'details', '')}".strip()
+    else:
+        written = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    QgsMessageLog.logMessage(written, TAG, Qgis.MessageLevel.Warning, False)
+    return written
+
+
+def show_error(bar: QgsMessageBar, error: BaseException) -> None:
+    """Show an error in the message bar, with a button for its details."""
+    details = log(error)
+    if isinstance(error, TesseraError):
+        told = explain(error)
+        title, sentence = told.happened, told.advice
+        level = Qgis.MessageLevel.Warning
+    else:
+        title = translate("Messages", "Unexpected error")
+        sentence = translate(
+            "Messages", "This is a bug of the Tessera plugin. Your labels and files are safe."
+        )
+        level = Qgis.MessageLevel.Critical
+    item = QgsMessageBar.createMessage(title, sentence)
+    item.setObjectName("tesseraMessage")
+    button = QPushButton(translate("Messages", "Details"), item)
+    button.setObjectName("detailsButton")
+    button.clicked.connect(lambda: show_details(bar, details))
+    item.layout().addWidget(button)
+    bar.pushWidget(item, level)
+
+
+def show_details(parent: QWidget, details: str) -> None:
+    """Show a traceback, to read and to copy."""
+    viewer = QgsMessageViewer(parent.window(), autoDelete=True)
+    viewer.setTitle(translate("Messages", "Tessera: details"))
+    viewer.setCheckBoxVisible(False)
+    viewer.setMessageAsPlainText(details)
+    viewer.showMessage(False)
+
+
+def show_info(bar: QgsMessageBar, title: str, sentence: str) -> None:
+    """Show what went well."""
+    bar.pushMessage(title, sentence, Qgis.MessageLevel.Success, 6)
+
+
+# --- the sentences, one function per error
+
+
+def _extent_invalid(error: errors.ExtentInvalid) -> Told:
+    return Told(
+        translate("Messages", "The map's extent can't be used: {}.").format(error.reason),
+        translate("Messages", "Zoom to the area you want to map."),
+    )
+
+
+def _extent_too_large(error: errors.ExtentTooLarge) -> Told:
+    return Told(
+        translate("Messages", "The area is too large: {} pixels ({}), the limit is {}.").format(
+            text.count(error.pixels), text.size(error.bytes), text.count(error.limit_px)
+        ),
+        translate("Messages", "Zoom in, or raise the limit in the settings."),
+    )
+
+
+def _unknown_dataset(error: errors.UnknownDataset) -> Told:
+    return Told(
+        translate("Messages", "There is no dataset {}.").format(error.key),
+        translate("Messages", "Choose one of: {}.").format(", ".join(error.known)),
+    )
+
+
+def _unknown_year(error: errors.UnknownYear) -> Told:
+    return Told(
+        translate("Messages", "Dataset {} has no year {}.").format(error.dataset, error.year),
+        translate("Messages", "Choose a year from {} to {}.").format(
+            error.years[0], error.years[-1]
+        ),
+    )
+
+
+def _network_failed(error: errors.NetworkFailed) -> Told:
+    return Told(
+        translate("Messages", "{} could not be read: {}.").format(error.url, error.reason),
+        translate(
+            "Messages",
+            "Check the connection and QGIS's proxy settings, then fetch again: what has arrived is "
+            "kept.",
+        ),
+    )
+
+
+def _access_refused(error: errors.AccessRefused) -> Told:
+    return Told(
+        translate("Messages", "The server refused {} (status {}).").format(error.url, error.status),
+        translate(
+            "Messages",
+            "Check the archive's address in the settings, and whether a proxy is needed.",
+        ),
+    )
+
+
+def _tile_unusable(error: errors.TileUnusable) -> Told:
+    return Told(
+        translate("Messages", "Tile {} can't be used: {}.").format(error.tile, error.reason),
+        translate("Messages", "Try again later, or choose another year or dataset."),
+    )
+
+
+def _nothing_published(error: errors.NothingPublished) -> Told:
+    return Told(
+        translate("Messages", "{} has no embeddings here for {}.").format(
+            error.dataset, error.year
+        ),
+        translate("Messages", "Choose another year or dataset, or move the map over land."),
+    )
+
+
+def _no_valid_embeddings(error: errors.NoValidEmbeddings) -> Told:
+    return Told(
+        translate("Messages", "There is no valid embedding of {}, {} here: {}.").format(
+            error.dataset, error.year, error.reason
+        ),
+        translate("Messages", "Choose another year or dataset, or move the map over land."),
+    )
+
+
+def _disk_full(error: errors.DiskFull) -> Told:
+    return Told(
+        translate("Messages", "The disk is full: {} needs {}.").format(
+            error.path, text.size(error.needed_bytes)
+        ),
+        translate("Messages", "Make room, or choose another folder in the settings."),
+    )
+
+
+def _not_writable(error: errors.NotWritable) -> Told:
+    return Told(
+        translate("Messages", "{} can't be written: {}.").format(error.path, error.reason),
+        translate("Messages", "Choose another place, or close the program that holds the file."),
+    )
+
+
+def _labels_unreadable(error: errors.LabelsUnreadable) -> Told:
+    return Told(
+        translate("Messages", "The labels in {} can't be read: {}.").format(
+            error.path, error.reason
+        ),
+        translate("Messages", "Choose another label file on the Labels page."),
+    )
+
+
+def _field_missing(error: errors.FieldMissing) -> Told:
+    return Told(
+        translate("Messages", "{} has no field {}.").format(error.path, error.field),
+        translate("Messages", "Choose one of: {}.").format(", ".join(error.fields)),
+    )
+
+
+def _no_labels(error: errors.NoLabels) -> Told:
+    return Told(
+        translate("Messages", "There are no labels in {} yet.").format(error.where),
+        translate("Messages", "Click some on the Labels page first."),
+    )
+
+
+def _no_usable_labels(error: errors.NoUsableLabels) -> Told:
+    return Told(
+        translate("Messages", "No label falls on a valid embedding: {}.").format(error.reason),
+        translate("Messages", "Label places on land, inside the area that was fetched."),
+    )
+
+
+def _too_few_labels(error: errors.TooFewLabels) -> Told:
+    counts = ", ".join(f"{name}: {number}" for name, number in error.counts)
+    return Told(
+        translate("Messages", "There are too few labels ({}).").format(counts),
+        translate("Messages", "Two classes or more need at least {} labels each.").format(
+            error.needed
+        ),
+    )
+
+
+def _head_unreadable(error: errors.HeadUnreadable) -> Told:
+    return Told(
+        translate("Messages", "{} is not a head that can be used: {}.").format(
+            error.path, error.reason
+        ),
+        translate("Messages", "Train a head, or load another file."),
+    )
+
+
+def _head_mismatch(error: errors.HeadMismatch) -> Told:
+    return Told(
+        translate(
+            "Messages", "The head was trained on {} with {} dimensions, not on {} with {}."
+        ).format(error.head_dataset, error.head_depth, error.dataset, error.depth),
+        translate("Messages", "Choose that dataset on the Area page, or train a new head."),
+    )
+
+
+def _worker_unavailable(error: errors.WorkerUnavailable) -> Told:
+    return Told(
+        translate("Messages", "PyTorch is not available: {}.").format(error.reason),
+        translate("Messages", "The instant head needs nothing: choose it on the Map page."),
+    )
+
+
+def _worker_died(error: errors.WorkerDied) -> Told:
+    return Told(
+        translate("Messages", "The PyTorch process ended by itself: {}").format(
+            error.last_words or translate("Messages", "it said nothing")
+        ),
+        translate("Messages", "Try again; if it happens again, use the instant head."),
+    )
+
+
+def _worker_failed(error: errors.WorkerFailed) -> Told:
+    return Told(
+        translate("Messages", "PyTorch could not do it: {}: {}").format(error.kind, error.message),
+        translate("Messages", "Use the instant head, or look at the details."),
+    )
+
+
+def _protocol_mismatch(error: errors.ProtocolMismatch) -> Told:
+    return Told(
+        translate("Messages", "The PyTorch environment is of another version ({}, not {}).").format(
+            error.found, error.expected
+        ),
+        translate("Messages", "Restart QGIS; until then the instant head works."),
+    )
+
+
+_EXPLAIN: Dict[Type[BaseException], Callable[[Any], Told]] = {
+    errors.ExtentInvalid: _extent_invalid,
+    errors.ExtentTooLarge: _extent_too_large,
+    errors.UnknownDataset: _unknown_dataset,
+    errors.UnknownYear: _unknown_year,
+    errors.NetworkFailed: _network_failed,
+    errors.AccessRefused: _access_refused,
+    errors.TileUnusable: _tile_unusable,
+    errors.NothingPublished: _nothing_published,
+    errors.NoValidEmbeddings: _no_valid_embeddings,
+    errors.DiskFull: _disk_full,
+    errors.NotWritable: _not_writable,
+    errors.LabelsUnreadable: _labels_unreadable,
+    errors.FieldMissing: _field_missing,
+    errors.NoLabels: _no_labels,
+    errors.NoUsableLabels: _no_usable_labels,
+    errors.TooFewLabels: _too_few_labels,
+    errors.HeadUnreadable: _head_unreadable,
+    errors.HeadMismatch: _head_mismatch,
+    errors.WorkerUnavailable: _worker_unavailable,
+    errors.WorkerDied: _worker_died,
+    errors.WorkerFailed: _worker_failed,
+    errors.ProtocolMismatch: _protocol_mismatch,
+}
+
+
+def _phases() -> Dict[str, str]:
+    return {
+        "classify": translate("Messages", "Classifying"),
+        "preview": translate("Messages", "Drawing the preview"),
+        "overviews": translate("Messages", "Building overviews"),
+        "reading back": translate("Messages", "Checking what was written"),
+        "reading embeddings": translate("Messages", "Reading embeddings"),
+    }

@@ -1,0 +1,63 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Numbers as people write them, in the language of their QGIS."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from qgis.PyQt.QtCore import QCoreApplication, QLocale
+
+translate = QCoreApplication.translate
+
+KILO = 1000.0
+
+NONE = "\u2013"
+"""A dash: there is no such number."""
+
+
+def _locale() -> QLocale:
+    locale = QLocale()
+    # The "C" locale of a bare system writes 92000 rather than 92,000.
+    return QLocale("en") if locale.name() == "C" else locale
+
+
+def count(number: int) -> str:
+    """Return a whole number with its groups apart."""
+    return str(_locale().toString(float(number), "f", 0))
+
+
+def decimal(number: float, digits: int = 2) -> str:
+    """Return a number with a fixed number of decimals."""
+    return str(_locale().toString(float(number), "f", digits))
+
+
+def percent(share: Optional[float], digits: int = 0) -> str:
+    """Return a share (0 to 1) as percent; a dash where it is not defined."""
+    if share is None:
+        return NONE
+    return translate("Text", "{} %").format(decimal(100 * share, digits))
+
+
+def size(amount: int) -> str:
+    """Return bytes in the unit that suits them."""
+    value, units = float(amount), ("B", "kB", "MB", "GB", "TB")
+    unit = 0
+    while value >= KILO and unit < len(units) - 1:
+        value, unit = value / KILO, unit + 1
+    return f"{decimal(value, 1 if value < 10 and unit else 0)} {units[unit]}"
+
+
+def area_km2(km2: float) -> str:
+    """Return an area in square kilometres, with as many decimals as say something."""
+    digits = (2 if km2 < 1 else 1) if km2 < 10 else 0
+    return f"{decimal(km2, digits)} km²"
+
+
+def seconds(duration_s: float) -> str:
+    """Return a duration."""
+    if duration_s < 10:
+        return f"{decimal(duration_s, 1)} s"
+    if duration_s < 120:
+        return f"{decimal(duration_s, 0)} s"
+    return translate("Text", "{} min").format(decimal(duration_s / 60, 0))

@@ -1,0 +1,250 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From results to styled layers of the project, grouped. On the GUI thread.
+
+A layer is known by a role (a custom property) and by its file; nothing here holds on to one, as the
+person may remove it at any time.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterable, List, Mapping, Optional, Sequence, Set, Tuple
+
+from qgis.core import (
+    QgsCategorizedSymbolRenderer,
+    QgsColorRampShader,
+    QgsFillSymbol,
+    QgsGradientColorRamp,
+    QgsGradientStop,
+    QgsLayerTreeGroup,
+    QgsLayerTreeLayer,
+    QgsMapLayer,
+    QgsMarkerSymbol,
+    QgsMultiBandColorRenderer,
+    QgsPalettedRasterRenderer,
+    QgsProject,
+    QgsProviderRegistry,
+    QgsRasterLayer,
+    QgsRasterShader,
+    QgsRendererCategory,
+    QgsSingleBandPseudoColorRenderer,
+    QgsSymbol,
+)
+from qgis.PyQt.QtGui import QColor
+
+from ..values import LandClass
+
+GROUP = "Tessera"
+ROLE = "tessera/role"
+
+POINTS, POLYGONS, MAP, CONFIDENCE, PREVIEW = (
+    "label_points",
+    "label_polygons",
+    "map",
+    "confidence",
+    "preview",
+)
+ORDER = (POINTS, POLYGONS, MAP, CONFIDENCE, PREVIEW)
+"""Roles from top to bottom of the group."""
+
+CONFIDENCE_COLORS: Tuple[Tuple[float, str], ...] = (
+    (0.0, "#440154"),
+    (25.0, "#3b528b"),
+    (50.0, "#21918c"),
+    (75.0, "#5ec962"),
+    (100.0, "#fde725"),
+)
+"""Percent and colour (viridis: even to the eye, also without colour vision)."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a layer was in the layer tree, to put its successor there."""
+
+    group: QgsLayerTreeGroup
+    index: int
+    visible: bool
+    expanded: bool
+
+
+# --- the group
+
+
+def add(project: QgsProject, layer: QgsMapLayer, role: str, place: Optional[Place] = None) -> str:
+    """Add a layer to its place in the group, or to a place it is to take; return its id."""
+    layer.setCustomProperty(ROLE, role)
+    project.addMapLayer(layer, False)
+    if place is not None and _is_in(project, place.group):
+        node = place.group.insertLayer(place.index, layer)
+        node.setItemVisibilityChecked(place.visible)
+        node.setExpanded(place.expanded)
+    else:
+        group = _group(project)
+        node = group.insertLayer(_index(group, role), layer)
+        node.setItemVisibilityChecked(role != CONFIDENCE)
+        node.setExpanded(role in (POINTS, MAP))
+    return str(layer.id())
+
+
+def with_role(project: QgsProject, role: str) -> List[QgsMapLayer]:
+    """Return the project's layers of a role."""
+    layers = project.mapLayers().values()
+    return [each for each in layers if each.customProperty(ROLE) == role]
+
+
+def release(project: QgsProject, files: Iterable[str]) -> Mapping[str, Place]:
+    """Remove the layers that show one of the files, so that it can be replaced.
+
+    Returns their places by role.
+    """
+    wanted = {_normal(file) for file in files}
+    places = {}
+    for layer in list(project.mapLayers().values()):
+        if _normal(file_of(layer)) in wanted:
+            place = _place(project, layer)
+            if place is not None:
+                places[str(layer.customProperty(ROLE) or MAP)] = place
+            project.removeMapLayer(layer.id())
+    return places
+
+
+def file_of(layer: QgsMapLayer) -> str:
+    """Return the file a layer shows; empty if it shows none."""
+    parts = QgsProviderRegistry.instance().decodeUri(layer.providerType(), layer.source())
+    return str(parts.get("path") or "")
+
+
+def is_shown(project: QgsProject, file: str, role: str) -> bool:
+    """Whether a layer of that role shows the file."""
+    return any(_normal(file_of(each)) == _normal(file) for each in with_role(project, role))
+
+
+def free_name(project: QgsProject, name: str, file: str) -> str:
+    """Return a layer name; with the file's name behind it where the plain one is taken."""
+    taken: Set[str] = {layer.name() for layer in project.mapLayers().values()}
+    return name if name not in taken else f"{name} ({Path(file).stem})"
+
+
+# --- layers and their styles
+
+
+def class_map(file: str, name: str, classes: Sequence[LandClass]) -> QgsRasterLayer:
+    """Return a class raster (0 = nodata) in the colours of its classes."""
+    layer = _raster(file, name)
+    entries = [
+        QgsPalettedRasterRenderer.Class(float(each.id), QColor(each.color), each.name)
+        for each in classes
+    ]
+    layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), 1, entries))
+    return layer
+
+
+def confidence_map(file: str, name: str) -> QgsRasterLayer:
+    """Return a confidence raster (percent, 255 = nodata) in a ramp that all can read."""
+    layer = _raster(file, name)
+    first, *between, last = CONFIDENCE_COLORS
+    ramp = QgsGradientColorRamp(
+        QColor(first[1]),
+        QColor(last[1]),
+        False,
+        [QgsGradientStop(percent / 100, QColor(color)) for percent, color in between],
+    )
+    colors = QgsColorRampShader(0.0, 100.0, ramp)
+    colors.setColorRampItemList(
+        [
+            QgsColorRampShader.ColorRampItem(percent, QColor(color), f"{percent:.0f} %")
+            for percent, color in CONFIDENCE_COLORS
+        ]
+    )
+    shader = QgsRasterShader(0.0, 100.0)
+    shader.setRasterShaderFunction(colors)
+    renderer = QgsSingleBandPseudoColorRenderer(layer.dataProvider(), 1, shader)
+    renderer.setClassificationMin(0.0)
+    renderer.setClassificationMax(100.0)
+    layer.setRenderer(renderer)
+    return layer
+
+
+def preview_map(file: str, name: str) -> QgsRasterLayer:
+    """Return a preview (red, green, blue, alpha) as it is, without another stretch."""
+    layer = _raster(file, name)
+    renderer = QgsMultiBandColorRenderer(layer.dataProvider(), 1, 2, 3)
+    renderer.setAlphaBand(4)
+    layer.setRenderer(renderer)
+    return layer
+
+
+def label_renderer(role: str, classes: Sequence[LandClass]) -> QgsCategorizedSymbolRenderer:
+    """Return how labels are drawn: in the colours of their classes, seen on any background."""
+    categories = [
+        QgsRendererCategory(each.id, _symbol(role, each.color), each.name) for each in classes
+    ]
+    return QgsCategorizedSymbolRenderer("class_id", categories)
+
+
+def _symbol(role: str, color: str) -> QgsSymbol:
+    if role == POINTS:
+        return QgsMarkerSymbol.createSimple(
+            {
+                "name": "circle",
+                "color": color,
+                "size": "3.2",
+                "outline_color": "#ffffff",
+                "outline_width": "0.5",
+            }
+        )
+    red, green, blue, _ = QColor(color).getRgb()
+    return QgsFillSymbol.createSimple(
+        {
+            "color": f"{red},{green},{blue},70",
+            "outline_color": color,
+            "outline_width": "0.7",
+        }
+    )
+
+
+def _raster(file: str, name: str) -> QgsRasterLayer:
+    options = QgsRasterLayer.LayerOptions(loadDefaultStyle=False)
+    layer = QgsRasterLayer(file, name, "gdal", options)
+    if not layer.isValid():
+        raise OSError(f"{file} was written but QGIS can't open it")
+    return layer
+
+
+# --- the layer tree
+
+
+def _group(project: QgsProject) -> QgsLayerTreeGroup:
+    root = project.layerTreeRoot()
+    return root.findGroup(GROUP) or root.insertGroup(0, GROUP)
+
+
+def _index(group: QgsLayerTreeGroup, role: str) -> int:
+    """Return where a layer of that role goes: above those of the same role."""
+    for index, node in enumerate(group.children()):
+        layer = node.layer() if isinstance(node, QgsLayerTreeLayer) else None
+        other = layer.customProperty(ROLE) if layer is not None else None
+        if other in ORDER and ORDER.index(other) >= ORDER.index(role):
+            return index
+    return len(group.children())
+
+
+def _place(project: QgsProject, layer: QgsMapLayer) -> Optional[Place]:
+    node = project.layerTreeRoot().findLayer(layer.id())
+    if node is None:
+        return None
+    group = node.parent()
+    index = group.children().index(node)
+    return Place(group, index, node.itemVisibilityChecked(), node.isExpanded())
+
+
+def _is_in(project: QgsProject, group: QgsLayerTreeGroup) -> bool:
+    root = project.layerTreeRoot()
+    return group is root or group in root.findGroups(True)
+
+
+def _normal(file: str) -> str:
+    return os.path.normcase(os.path.abspath(file)) if file else ""  # noqa: PTH100 - keeps links

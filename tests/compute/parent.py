@@ -1,0 +1,46 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A process that has a worker and is killed, or ends without a word. Arguments: python, main, how.
+
+Prints the worker's pid and the scratch folder as soon as the worker is where the test wants it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tessera_plugin.compute.client import WorkerClient
+
+
+def tell(client: WorkerClient) -> None:
+    (client.scratch() / "codes.npy").write_bytes(b"left over")
+    print(client.pid, client.scratch(), flush=True)
+
+
+def main(python: str, script: str, how: str) -> None:
+    client = WorkerClient(python, main=Path(script))
+    client.start()
+    if how == "leave":
+        tell(client)
+        return
+    if how == "forked" and os.fork() == 0:  # a child that keeps copies of the pipes
+        time.sleep(8)
+        os._exit(0)
+    if how in {"busy", "deaf"}:
+        method, params = (
+            ("steps", {"steps": 10_000}) if how == "busy" else ("deaf", {"seconds": 60})
+        )
+        job = threading.Thread(target=client.call, args=(method, params), daemon=True)
+        job.start()
+        time.sleep(0.3)
+    tell(client)
+    time.sleep(60)
+
+
+main(*sys.argv[1:])

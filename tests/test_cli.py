@@ -1,0 +1,246 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command line as a script would use it: a process of its own against the sample archive."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from osgeo import gdal, ogr, osr
+
+from tests.archive.sample import SampleArchive
+from tests.servers import Fault, RangeServer
+
+BBOX = "0.120,52.195,0.126,52.198"
+DATASET = ["--dataset", "1.1-cambridge", "--year", "2024"]
+
+
+@pytest.fixture(scope="module")
+def archive():
+    return SampleArchive()
+
+
+@pytest.fixture
+def server(archive):
+    with RangeServer(archive) as running:
+        yield running
+
+
+@pytest.fixture
+def cli(server, tmp_path):
+    def run(*arguments, **options):
+        common = [] if arguments[0] == "datasets" else [
+            "--archive", server.url, "--cache", str(tmp_path / "cache")]  # fmt: skip
+        return subprocess.run(
+            [sys.executable, "-m", "tessera_plugin", *arguments, *common],
+            capture_output=True, text=True, check=False, timeout=120, **options,
+        )  # fmt: skip
+
+    return run
+
+
+def labels(path, archive, per_class=8):
+    """Write labelled points where the ground truth has its classes; return their class names."""
+    from tessera_plugin.engine.grid import windows_of
+    from tessera_plugin.values import Extent
+
+    (window,) = windows_of(Extent(*(float(n) for n in BBOX.split(","))))
+    truth = archive.truth(window.zone, window.row, window.col, *window.shape)
+    reference = osr.SpatialReference()
+    reference.ImportFromEPSG(window.epsg)
+    source = ogr.GetDriverByName("GPKG").CreateDataSource(str(path))
+    layer = source.CreateLayer("points", reference, ogr.wkbPoint)
+    layer.CreateField(ogr.FieldDefn("cover", ogr.OFTString))
+    west, step, _, north, _, _ = window.transform
+    choose = np.random.default_rng(5)
+    names = []
+    for value in np.unique(truth[truth > 0]):
+        rows, cols = np.nonzero(truth == value)
+        if len(rows) < 40:
+            continue
+        names.append(f"class {value}")
+        for pick in choose.choice(len(rows), per_class, replace=False):
+            feature = ogr.Feature(layer.GetLayerDefn())
+            feature.SetField("cover", names[-1])
+            x, y = west + (cols[pick] + 0.5) * step, north - (rows[pick] + 0.5) * step
+            feature.SetGeometry(ogr.CreateGeometryFromWkt(f"POINT ({x} {y})"))
+            layer.CreateFeature(feature)
+    return names
+
+
+def test_datasets_are_listed(cli):
+    listed = json.loads(cli("datasets", "--json").stdout)
+    assert listed[0]["key"] == "1.1-cambridge"
+    assert {"1.0-vultr", "2.0-2B-L~beta1"} < {row["key"] for row in listed}
+    assert "1.1-cambridge" in cli("datasets").stdout
+
+
+def test_fetch_to_npz_is_what_the_archive_holds(cli, archive, tmp_path):
+    out = tmp_path / "here.npz"
+    done = cli("fetch", *DATASET, "--bbox", BBOX, "--out", str(out))
+    assert (done.returncode, done.stderr) == (0, "")
+    with np.load(out, allow_pickle=False) as found:
+        codes, scales = found["codes"], found["scales"]
+        assert int(found["epsg"]) == 32631
+        assert str(found["dataset"]) == "1.1-cambridge"
+        assert int(found["year"]) == 2024
+        west, step, _, north, _, _ = found["transform"]
+    assert codes.dtype == np.int8
+    assert codes.shape == (*scales.shape, 128)
+    assert (west % 10, step, north % 10) == (0, 10, 0)
+    assert np.isfinite(scales).any()
+    assert not codes[~np.isfinite(scales)].any()
+
+
+def test_fetch_to_tif_is_the_npz_dequantised(cli, tmp_path):
+    for name in ("a.npz", "a.tif"):
+        assert cli("fetch", *DATASET, "--bbox", BBOX, "--out", str(tmp_path / name)).returncode == 0
+    raster = gdal.Open(str(tmp_path / "a.tif"))
+    with np.load(tmp_path / "a.npz") as found:
+        expected = found["codes"] * found["scales"][..., None]
+    assert raster.RasterCount == 128
+    assert np.array_equal(raster.ReadAsArray(), np.moveaxis(expected, 2, 0), equal_nan=True)
+
+
+@pytest.mark.parametrize("spelled", [["--bbox", "-0.01,52.10,0.004,52.104"],
+                                     ["--bbox=-0.01,52.10,0.004,52.104"]])  # fmt: skip
+def test_an_extent_over_a_seam_gives_a_file_per_zone(cli, tmp_path, spelled):
+    done = cli("fetch", *DATASET, *spelled, "--out", str(tmp_path / "seam.npz"))
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in tmp_path.glob("*.npz")} == {"seam_utm30.npz", "seam_utm31.npz"}
+
+
+def test_the_south_is_written_in_its_own_crs(cli, tmp_path):
+    out = tmp_path / "south.npz"
+    assert cli("fetch", *DATASET, "--bbox=32.55,-0.03,32.553,-0.028", "--out", str(out)).returncode == 0
+    with np.load(out) as found:
+        assert int(found["epsg"]) == 32736
+        assert found["transform"][3] == pytest.approx(9996900, abs=400)
+
+
+@pytest.mark.parametrize("head", ["instant", "mlp"])
+def test_from_samples_to_a_map(cli, archive, tmp_path, head):
+    names = labels(tmp_path / "labels.gpkg", archive)
+    assert len(names) >= 3
+    made = cli("train", *DATASET, "--samples", str(tmp_path / "labels.gpkg"), "--class-field", "cover",
+               "--head", head, "--out", str(tmp_path / "a.head"), "--report",
+               str(tmp_path / "report.json"), "--json")  # fmt: skip
+    assert made.returncode == 0, made.stdout + made.stderr
+    result = json.loads(made.stdout.splitlines()[-1])
+    assert result["type"] == "result"
+    assert json.loads((tmp_path / "report.json").read_text())["classes"] == names
+    mapped = cli("classify", "--head", str(tmp_path / "a.head"), "--year", "2024", "--bbox", BBOX,
+                 "--out", str(tmp_path / "map.tif"), "--confidence", str(tmp_path / "sure.tif"))  # fmt: skip
+    assert mapped.returncode == 0, mapped.stdout + mapped.stderr
+    raster = gdal.Open(str(tmp_path / "map.tif"))
+    origin = _origin(raster)  # GDAL 3.6 has no category names before it has looked at its side file
+    assert raster.GetRasterBand(1).GetCategoryNames()[1:] == names
+    truth = archive.truth(31, *origin, raster.RasterYSize, raster.RasterXSize)
+    right = raster.ReadAsArray() == np.searchsorted([int(n[6:]) for n in names], truth) + 1
+    known = np.isin(truth, [int(name[6:]) for name in names]) & (raster.ReadAsArray() > 0)
+    assert right[known].mean() > 0.6
+    confidence = gdal.Open(str(tmp_path / "sure.tif")).ReadAsArray()
+    assert ((confidence == 255) == (raster.ReadAsArray() == 0)).all()
+
+
+def _origin(raster):
+    west, _, _, north, _, _ = raster.GetGeoTransform()
+    return round(-north / 10), round(west / 10)
+
+
+def test_a_failed_part_gives_status_3_and_its_name_and_the_next_run_mends_it(cli, server, tmp_path):
+    server.faults.append(Fault.status(403, path="*0.15_52.25.npy", count=-1))
+    place = ["--bbox", "0.12,52.198,0.123,52.202", "--out", str(tmp_path / "part.npz")]
+    broken = cli("fetch", *DATASET, *place)
+    assert broken.returncode == 3
+    assert "grid_0.15_52.25" in broken.stdout
+    server.faults.clear()
+    assert cli("fetch", *DATASET, *place).returncode == 0
+
+
+def test_a_part_that_is_not_published_is_not_missing(cli, tmp_path):
+    done = cli("fetch", *DATASET, "--bbox", "0.195,52.22,0.205,52.222", "--out",
+               str(tmp_path / "edge.npz"))  # fmt: skip
+    assert done.returncode == 0
+    assert "grid_0.25_52.25" in done.stdout
+
+
+def test_what_was_fetched_is_there_offline(cli, server, tmp_path):
+    assert cli("fetch", *DATASET, "--bbox", BBOX, "--out", str(tmp_path / "a.npz")).returncode == 0
+    before = len(server.log)
+    again = cli("fetch", *DATASET, "--bbox", BBOX, "--out", str(tmp_path / "b.npz"), "--offline")
+    assert again.returncode == 0
+    assert len(server.log) == before
+    with np.load(tmp_path / "a.npz") as a, np.load(tmp_path / "b.npz") as b:
+        assert np.array_equal(a["codes"], b["codes"])
+
+
+def test_a_head_refuses_another_dataset(cli, archive, tmp_path):
+    labels(tmp_path / "labels.gpkg", archive)
+    made = cli("train", *DATASET, "--samples", str(tmp_path / "labels.gpkg"), "--class-field",
+               "cover", "--head", "instant", "--out", str(tmp_path / "a.head"))  # fmt: skip
+    assert made.returncode == 0
+    missing = cli("classify", "--head", str(tmp_path / "labels.gpkg"), "--year", "2024", "--bbox",
+                  BBOX, "--out", str(tmp_path / "map.tif"))  # fmt: skip
+    assert missing.returncode == 1
+    assert "not a head" in missing.stderr
+    assert not (tmp_path / "map.tif").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["fetch", "--dataset", "9.9-none", "--year", "2024", "--bbox", BBOX, "--out", "x.npz"], "9.9-none"),
+        (["fetch", "--dataset", "1.0-vultr", "--year", "1999", "--bbox", BBOX, "--out", "x.npz"], "1999"),
+        (["fetch", *DATASET, "--bbox", "-180,-80,180,80", "--out", "x.npz"], "limit"),
+        (["fetch", *DATASET, "--bbox", "1,2,3", "--out", "x.npz"], "W,S,E,N"),
+        (["fetch", *DATASET, "--bbox", BBOX, "--out", "x.csv"], ".npz or .tif"),
+        (["train", *DATASET, "--samples", "x", "--class-field", "c", "--head", "forest", "--out", "h"], "forest"),
+    ],
+)  # fmt: skip
+def test_bad_arguments_have_status_2_and_a_sentence(cli, arguments, told):
+    done = cli(*arguments)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_progress_and_errors_are_json_lines_when_asked(cli, tmp_path):
+    done = cli("fetch", *DATASET, "--bbox", BBOX, "--out", str(tmp_path / "a.npz"), "--json")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {line["type"] for line in lines} == {"progress", "result"}
+    assert lines[-1]["fetched"]["bytes_fetched"] > 0
+    failed = cli("fetch", "--dataset", "x", "--year", "1", "--bbox", BBOX, "--out", "x.npz", "--json")
+    assert json.loads(failed.stdout)["error"] == "UnknownDataset"
+
+
+def test_nothing_published_is_said(cli, tmp_path):
+    done = cli("fetch", *DATASET, "--bbox", "10.0,50.0,10.002,50.002", "--out", str(tmp_path / "a.npz"))
+    assert done.returncode == 1
+    assert "no embeddings here" in done.stderr
+    assert not (tmp_path / "a.npz").exists()
+
+
+def test_stopping_ends_quickly_and_keeps_what_came(server, tmp_path):
+    server.faults.append(Fault.stall(30, path="*.npy", count=-1))
+    running = subprocess.Popen(
+        [sys.executable, "-m", "tessera_plugin", "fetch", *DATASET, "--bbox", BBOX, "--out",
+         str(tmp_path / "a.npz"), "--archive", server.url, "--cache", str(tmp_path / "cache")],
+        stderr=subprocess.PIPE, text=True, env={**os.environ},
+    )  # fmt: skip
+    until = time.monotonic() + 20
+    while not server.log and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    running.send_signal(signal.SIGINT)
+    start = time.monotonic()
+    _, said = running.communicate(timeout=20)
+    assert time.monotonic() - start < 2.5
+    assert running.returncode == 1
+    assert "Stopped" in said
+    assert not list(tmp_path.glob("*.npz*"))

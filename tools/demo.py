@@ -1,0 +1,154 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Run the main job in a real QGIS window against the sample archive and say what came out.
+
+Everything goes to build/demo/: maps, labels, head, a picture after each step, summary.json.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np
+from osgeo import gdal
+
+from tests.archive.planted import Kind
+from tests.archive.sample import SampleArchive
+from tests.servers import RangeServer
+from tools.qgis_profile import make_profile, qgis_command, qgis_environment
+
+OUT = ROOT / "build" / "demo"
+BBOX = (0.105, 52.185, 0.145, 52.215)
+DATASET, YEAR, PER_CLASS = "TESSERA 1.1 (Cambridge)", 2024, 8
+BYTES_PER_PIXEL = 132
+LIMIT_S = 240
+
+
+def main() -> int:
+    """Run it; return 0 when every step worked."""
+    shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir(parents=True)
+    archive = SampleArchive()
+    with RangeServer(archive) as server:
+        facts = drive(archive, server.url)
+        sent, requests = server.bytes_sent, len(server.log)
+    if "error" in facts:
+        print(facts["error"], file=sys.stderr)
+        print(f"The demo failed; pictures are in {OUT}", file=sys.stderr)
+        return 1
+    summary = {
+        **judge(archive, OUT / "map.tif"),
+        "bytes_fetched": sent,
+        "requests": requests,
+        **facts,
+    }
+    summary["bytes_over_minimum"] = round(sent / (summary["pixels"] * BYTES_PER_PIXEL), 2)
+    (OUT / "summary.json").write_text(json.dumps(summary, indent=1), "utf-8")
+    tell(summary)
+    missing = [name for name in expected() if not (OUT / name).exists()]
+    if missing:
+        print(f"Missing: {', '.join(missing)}", file=sys.stderr)
+    return 1 if missing else 0
+
+
+def drive(archive: SampleArchive, url: str) -> Dict[str, Any]:
+    """Open QGIS, let the person do the job, and return what they saw."""
+    plan = {
+        "answer": str(OUT / "answer.json"),
+        "pictures": str(OUT / "pictures"),
+        "bbox": BBOX,
+        "dataset": DATASET,
+        "year": YEAR,
+        "head": "MLP",
+        "classes": classes(archive),
+    }
+    plan_file = OUT / "plan.json"
+    plan_file.write_text(json.dumps(plan), "utf-8")
+    settings = {
+        "archive": url,
+        "cache_dir": OUT / "cache",
+        "labels_path": OUT / "labels.gpkg",
+        "output_path": OUT / "map.tif",
+        "head_path": OUT / "head.tessera-head",
+    }
+    profile = make_profile(OUT / "profile", settings)
+    command = qgis_command(profile, ROOT / "tests" / "e2e" / "main_job.py")
+    environment = qgis_environment(TESSERA_PLAN=str(plan_file))
+    start = time.monotonic()
+    with (OUT / "qgis.log").open("w") as log:
+        try:
+            subprocess.run(
+                command, env=environment, stdout=log, stderr=log, timeout=LIMIT_S + 60, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return {"error": f"QGIS did not end within {LIMIT_S + 60} s"}
+    answer = Path(str(plan["answer"]))
+    if not answer.exists():
+        return {"error": f"QGIS ended without an answer; see {OUT / 'qgis.log'}"}
+    facts: Dict[str, Any] = json.loads(answer.read_text("utf-8"))
+    return {**facts, "seconds": round(time.monotonic() - start, 1)}
+
+
+def classes(archive: SampleArchive) -> List[Dict[str, Any]]:
+    """Return the classes with the places a person clicks, all well inside the view."""
+    west, south, east, north = BBOX
+    inner = (west + 0.002, south + 0.002, east - 0.002, north - 0.002)
+    points = archive.label_points(inner, PER_CLASS)
+    return [
+        {
+            "name": c.name,
+            "color": c.color,
+            "points": [(p.lon, p.lat) for p in points if p.class_id == c.id],
+        }
+        for c in archive.classes
+    ]
+
+
+def judge(archive: SampleArchive, path: Path) -> Dict[str, Any]:
+    """Compare a map with the sample's ground truth, pixel by pixel."""
+    raster = gdal.Open(str(path))
+    band = raster.GetRasterBand(1)
+    mapped = band.ReadAsArray()
+    west, _, _, north, _, _ = raster.GetGeoTransform()
+    names = band.GetCategoryNames()  # GDAL 3.6 has none before it has looked at its side file
+    window = (31, round(-north / 10), round(west / 10), *mapped.shape)
+    truth = archive.truth(*window)
+    ids = {c.name: c.id for c in archive.classes}
+    as_truth = np.array([ids.get(name, 0) for name in names], np.uint8)[mapped]
+    known = (mapped > 0) & (archive.planted(*window) == Kind.SOUND)
+    return {
+        "accuracy_against_truth": round(float((as_truth == truth)[known].mean()), 4),
+        "pixels": int(mapped.size),
+        "classified_pixels": int((mapped > 0).sum()),
+    }
+
+
+def expected() -> List[str]:
+    """Return the names of what has to be there."""
+    return ["map.tif", "map_confidence.tif", "labels.gpkg", "head.tessera-head", "summary.json"]
+
+
+def tell(summary: Dict[str, Any]) -> None:
+    """Print what a person wants to know."""
+    print(f"\nAccuracy against the ground truth: {100 * summary['accuracy_against_truth']:.1f} %")
+    print(
+        f"Pixels: {summary['pixels']:,}; fetched {summary['bytes_fetched'] / 1e6:.1f} MB "
+        f"({summary['bytes_over_minimum']} x the minimum) in {summary['requests']} requests"
+    )
+    for name, step in summary["steps"].items():
+        print(f"{name:<10} {step['seconds']:6.1f} s   longest gap {step['longest_gap_ms']:6.1f} ms")
+    print(f"Peak memory in MB: {summary['memory']}")
+    print(f"All of it is in {OUT}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
