@@ -50,7 +50,7 @@ class Repeated:
         self._codes = random.integers(-127, 128, (256, 2048, DEPTH), np.int8)
         self._scales = random.uniform(0.01, 0.1, (256, 2048)).astype(np.float32)
 
-    def fetch(self, windows, report):
+    def fetch(self, windows, _report):
         pixels = sum(window.pixels for window in windows)
         return FetchSummary(pixels, pixels, pixels, 0, 0)
 
@@ -102,7 +102,7 @@ def predict_all(predict, edge):
 
 
 @case(BASELINE)
-def baseline(edge, worker):
+def baseline(edge, _worker):
     codes, scales = Repeated().read(Window(30, 0, 0, 250, edge * edge // 250))
     yield
     model = head()
@@ -115,7 +115,7 @@ def baseline(edge, worker):
 
 
 @case("predict with numpy")
-def predict_here(edge, worker):
+def predict_here(edge, _worker):
     predict = InProcess(head())
     yield
     predict_all(predict, edge)
@@ -134,7 +134,7 @@ def predict_in_worker(edge, worker):
 
 
 @case("classify with numpy, map and confidence written")
-def whole_job(edge, worker):
+def whole_job(edge, _worker):
     source = Repeated()
     with tempfile.TemporaryDirectory() as folder:
         yield
@@ -143,7 +143,7 @@ def whole_job(edge, worker):
 
 
 @case("preview written")
-def preview(edge, worker):
+def preview(edge, _worker):
     source = Repeated()
     with tempfile.TemporaryDirectory() as folder:
         yield
@@ -151,12 +151,12 @@ def preview(edge, worker):
 
 
 @case("export .npz")
-def export_npz(edge, worker):
+def export_npz(edge, _worker):
     yield from _export(edge, "npz")
 
 
 @case("export .tif")
-def export_tif(edge, worker):
+def export_tif(edge, _worker):
     yield from _export(edge, "tif")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -24,13 +23,12 @@ from osgeo import gdal
 from tests.archive.planted import Kind
 from tests.archive.sample import SampleArchive
 from tests.servers import RangeServer
-from tools.qgis_profile import make_profile, qgis_command, qgis_environment
+from tools.desktop import perform
 
 OUT = ROOT / "build" / "demo"
 BBOX = (0.105, 52.185, 0.145, 52.215)
-DATASET, YEAR, PER_CLASS = "TESSERA 1.1 (Cambridge)", 2024, 8
+DATASET, DATASET_KEY, YEAR, PER_CLASS = "TESSERA 1.1 (Cambridge)", "1.1-cambridge", 2024, 8
 BYTES_PER_PIXEL = 132
-LIMIT_S = 240
 
 
 def main() -> int:
@@ -63,7 +61,6 @@ def main() -> int:
 def drive(archive: SampleArchive, url: str) -> Dict[str, Any]:
     """Open QGIS, let the person do the job, and return what they saw."""
     plan = {
-        "answer": str(OUT / "answer.json"),
         "pictures": str(OUT / "pictures"),
         "bbox": BBOX,
         "dataset": DATASET,
@@ -71,30 +68,14 @@ def drive(archive: SampleArchive, url: str) -> Dict[str, Any]:
         "head": "MLP",
         "classes": classes(archive),
     }
-    plan_file = OUT / "plan.json"
-    plan_file.write_text(json.dumps(plan), "utf-8")
     settings = {
         "archive": url,
         "cache_dir": OUT / "cache",
         "labels_path": OUT / "labels.gpkg",
         "output_path": OUT / "map.tif",
-        "head_path": OUT / "head.tessera-head",
     }
-    profile = make_profile(OUT / "profile", settings)
-    command = qgis_command(profile, ROOT / "tests" / "e2e" / "main_job.py")
-    environment = qgis_environment(TESSERA_PLAN=str(plan_file))
     start = time.monotonic()
-    with (OUT / "qgis.log").open("w") as log:
-        try:
-            subprocess.run(
-                command, env=environment, stdout=log, stderr=log, timeout=LIMIT_S + 60, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return {"error": f"QGIS did not end within {LIMIT_S + 60} s"}
-    answer = Path(str(plan["answer"]))
-    if not answer.exists():
-        return {"error": f"QGIS ended without an answer; see {OUT / 'qgis.log'}"}
-    facts: Dict[str, Any] = json.loads(answer.read_text("utf-8"))
+    facts = perform(OUT, "main_job.main_job", plan, settings)
     return {**facts, "seconds": round(time.monotonic() - start, 1)}
 
 
@@ -134,7 +115,8 @@ def judge(archive: SampleArchive, path: Path) -> Dict[str, Any]:
 
 def expected() -> List[str]:
     """Return the names of what has to be there."""
-    return ["map.tif", "map_confidence.tif", "labels.gpkg", "head.tessera-head", "summary.json"]
+    head = f"labels_mlp_{DATASET_KEY}_{YEAR}.head"
+    return ["map.tif", "map_confidence.tif", "labels.gpkg", head, "summary.json"]
 
 
 def tell(summary: Dict[str, Any]) -> None:

@@ -37,6 +37,9 @@ _FETCH_COST = 15.0
 """What fetching a pixel takes, in times of predicting one; for the progress only."""
 
 
+_STRIPS_LOOKED_AT = 20
+
+
 @dataclass(frozen=True)
 class ClassifyRequest:
     """What to classify, with what, and where to."""
@@ -158,7 +161,7 @@ def classify_from(
             raise _nothing_valid(head, request, summary)
         counts, zone = _class_counts(head, found), centre_zone(request.extent)
         staged_map = map_target.staged(zone, counts, tags)
-        staged_confidence = confidence_target and confidence_target.staged(zone, (), tags)
+        staged_confidence = confidence_target.staged(zone, (), tags) if confidence_target else None
         undo.pop_all()
     return StagedMap(staged_map, staged_confidence, ClassifyResult(
         maps=(), mosaic=None, confidences=(), confidence_mosaic=None, classes=counts,
@@ -303,14 +306,12 @@ def _reported(window: Window, report: Report) -> Iterator[Tuple[Window, Report]]
 
 
 def _fetch_share(source: EmbeddingSource, windows: Sequence[Window]) -> float:
-    """Return the share of the whole job that fetching will take."""
-    missing_px = sum(
-        int((source.states(strip) == State.UNKNOWN).sum())
-        for window in windows
-        for strip in strips(window)
-    )
-    fetching = _FETCH_COST * missing_px
-    return fetching / (fetching + sum(window.pixels for window in windows))
+    """Return the share of the whole job that fetching will take, from a look here and there."""
+    all_strips = [strip for window in windows for strip in strips(window)]
+    looked_at = all_strips[:: len(all_strips) // _STRIPS_LOOKED_AT + 1]
+    missing = [(source.states(strip) == State.UNKNOWN).mean() for strip in looked_at]
+    fetching = _FETCH_COST * float(np.mean(missing))
+    return fetching / (fetching + 1.0)
 
 
 def _class_counts(head: Head, counts: NDArray[np.int64]) -> Tuple[ClassCount, ...]:

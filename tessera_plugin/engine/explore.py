@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Iterator, List, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,9 +103,13 @@ def preview_from(
         basis = find_basis(source, windows, part(report, 0.0, 0.3), seed)
         staged = zone_paths(folder / final.name, windows)
         for index, (window, path) in enumerate(zip(windows, staged)):
-            clip = len(windows) > 1
             share = [0.3 + 0.7 * number / len(windows) for number in (index, index + 1)]
-            _write(source, basis, window, path, tags, part(report, *share), clip=clip)
+            of_zone = part(report, *share)
+            with rasters.picture(path, window, tags) as writer:
+                for place, picture in _pictures(source, basis, window, clip=len(windows) > 1):
+                    of_zone(0.9 * (place.row - window.row) / window.height, "preview")
+                    writer.write(place, picture)
+                writer.finish(report=part(of_zone, 0.9, 1.0))
         pairs = [(path, final.with_name(path.name)) for path in staged]
         return PreviewResult(tuple(str(path) for path in files.publish_all(pairs)))
 
@@ -193,33 +197,16 @@ def _draws(block: Window, seed: int) -> NDArray[np.float64]:
     return draws
 
 
-def _write(
-    source: EmbeddingSource,
-    basis: Basis,
-    window: Window,
-    path: Path,
-    tags: Dict[str, str],
-    report: Report,
-    *,
-    clip: bool,
-) -> None:
-    with rasters.picture(path, window, tags) as writer:
-        done_px = 0
-        for strip, codes, scales in _pixels(source, window):
-            report(0.9 * done_px / window.pixels, "preview")
-            valid = valid_mask(codes, scales)
-            if clip:
-                valid &= own_pixels(strip)
-            picture = np.zeros((_COLORS + 1, *strip.shape), np.uint8)
-            picture[:_COLORS, valid] = colors(basis, codes[valid], scales[valid]).T
-            picture[_COLORS, valid] = 255
-            writer.write(strip, picture)
-            done_px += strip.pixels
-        writer.finish(report=part(report, 0.9, 1.0))
-
-
-def _pixels(
-    source: EmbeddingSource, window: Window
-) -> Iterator[Tuple[Window, NDArray[np.int8], NDArray[np.float32]]]:
+def _pictures(
+    source: EmbeddingSource, basis: Basis, window: Window, *, clip: bool
+) -> Iterator[Tuple[Window, NDArray[np.uint8]]]:
+    """Yield a window strip by strip as red, green, blue and alpha (4, H, W)."""
     for strip in strips(window):
-        yield (strip, *source.read(strip))
+        codes, scales = source.read(strip)
+        valid = valid_mask(codes, scales)
+        if clip:
+            valid &= own_pixels(strip)
+        picture = np.zeros((_COLORS + 1, *strip.shape), np.uint8)
+        picture[:_COLORS, valid] = colors(basis, codes[valid], scales[valid]).T
+        picture[_COLORS, valid] = 255
+        yield strip, picture

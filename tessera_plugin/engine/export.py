@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -69,8 +68,6 @@ def _write_npz(source: EmbeddingSource, window: Window, path: Path, report: Repo
             for name, value in _facts(source, window).items():
                 with _member(archive, name, value.shape, value.dtype) as stream:
                     stream.write(value.tobytes())
-        with path.open("rb+") as whole:
-            os.fsync(whole.fileno())
     except OSError as error:
         raise files.write_error(path, error, bytes_needed) from error
 
@@ -84,14 +81,14 @@ def _write_pixels(
 ) -> None:
     """Write codes, then scales; a zip takes one member at a time, so scales wait in a file."""
     with spill.open("x+b") as scales_file:
-        with _member(archive, "codes", (*window.shape, source.depth), np.int8) as stream:
+        with _member(archive, "codes", (*window.shape, source.depth), np.dtype(np.int8)) as stream:
             for piece in _row_pieces(window, source.depth):
                 report((piece.row - window.row) / window.height, "export")
                 codes, scales = source.read(piece)
                 stream.write(codes.tobytes())
                 scales_file.write(scales.tobytes())
         scales_file.seek(0)
-        with _member(archive, "scales", window.shape, np.float32) as stream:
+        with _member(archive, "scales", window.shape, np.dtype(np.float32)) as stream:
             shutil.copyfileobj(scales_file, stream, 1 << 20)
     spill.unlink()
 
@@ -117,12 +114,11 @@ def _row_pieces(window: Window, depth: int) -> Iterator[Window]:
 
 @contextlib.contextmanager
 def _member(
-    archive: zipfile.ZipFile, name: str, shape: Tuple[int, ...], dtype: Any
+    archive: zipfile.ZipFile, name: str, shape: Tuple[int, ...], dtype: np.dtype[Any]
 ) -> Iterator[Any]:
     with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
-        descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
-        header = {"descr": descr, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(stream, header)
+        header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)  # type: ignore[no-untyped-call]
         yield stream
 
 
@@ -139,6 +135,5 @@ def _write_tif(source: EmbeddingSource, window: Window, path: Path, report: Repo
             codes, scales = source.read(tile)
             bands = np.ascontiguousarray(np.moveaxis(dequantise(codes, scales), 2, 0))
             writer.write(tile, bands)
-            writer.flush()  # GDAL would keep a twentieth of the machine's memory
             done_px += tile.pixels
         writer.finish(report=part(report, 0.8, 1.0))

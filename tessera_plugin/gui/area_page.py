@@ -11,11 +11,11 @@ from qgis.gui import QgisInterface
 from qgis.PyQt.QtCore import QTimer, pyqtSignal
 from qgis.PyQt.QtWidgets import QWidget
 
-from ..errors import ExtentTooLarge, TesseraError
+from ..errors import ExtentInvalid, ExtentTooLarge, TesseraError
 from ..tasks import jobs, snapshot
 from ..tasks.session import Session
 from ..values import Dataset, Extent
-from . import forms, messages, note, text
+from . import forms, messages, note, text, view
 from .links import Links
 from .note import Note
 
@@ -63,6 +63,8 @@ class AreaPage(QWidget):
 
     def extent(self) -> Extent:
         """Return what the map shows. Raises: ExtentInvalid."""
+        if not self._iface.mapCanvas().isVisible():  # behind QGIS's welcome page
+            raise ExtentInvalid("no map is open")
         shown = self._iface.mapCanvas().mapSettings()
         return snapshot.extent_of(shown.visibleExtent(), shown.destinationCrs())
 
@@ -97,6 +99,7 @@ class AreaPage(QWidget):
         canvas, box = self._iface.mapCanvas(), self._session.box
         self._links.connect(canvas.extentsChanged, self._settle.start)
         self._links.connect(canvas.destinationCrsChanged, self._settle.start)
+        self._links.connect(canvas.layersChanged, self._settle.start)
         self._links.connect(self._session.settings_changed, self._settle.start)
         self._links.connect(box.started, self._enable)
         self._links.connect(box.ended, self._enable)
@@ -166,7 +169,8 @@ class AreaPage(QWidget):
         kind = note.WARNING if summary.failed or not summary.valid_px else note.SUCCESS
         self._result.say("\n".join(self._sentences(summary)), kind)
         if generation == self._session.project_generation:
-            jobs.show_preview(QgsProject.instance(), fetched)
+            with view.kept(self._iface.mapCanvas()):
+                jobs.show_preview(QgsProject.instance(), fetched)
         if fetched.preview_error is not None:
             messages.show_error(self._iface.messageBar(), fetched.preview_error)
         self.fetched.emit()

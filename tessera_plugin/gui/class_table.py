@@ -18,6 +18,9 @@ KEY, COLOR, NAME, LABELS = range(4)
 ID_ROLE = Qt.ItemDataRole.UserRole
 
 LAST_KEY = 9
+FEWEST_ROWS, MOST_ROWS = 4, 10
+SPARE_PX = 4
+"""Some themes put a little between frame and rows."""
 
 
 class ClassTable(QObject):
@@ -57,7 +60,15 @@ class ClassTable(QObject):
             button.setColor(QColor(each.color))
             button.blockSignals(False)
         self._table.blockSignals(False)
+        self._fit()
         self.choose(active)
+
+    def _fit(self) -> None:
+        """Be as high as the rows, within reason."""
+        rows = min(max(self._table.rowCount(), FEWEST_ROWS), MOST_ROWS)
+        header = self._table.horizontalHeader().sizeHint().height()
+        height = header + rows * self._table.verticalHeader().defaultSectionSize()
+        self._table.setFixedHeight(height + 2 * self._table.frameWidth() + SPARE_PX)
 
     def choose(self, class_id: int) -> None:
         """Select a class without telling."""

@@ -80,6 +80,7 @@ class TesseraDock(QgsDockWidget):
     def _first_shown(self) -> None:
         self._is_open = bool(self.isVisible())
         if self._is_open:
+            self._session.warm_up()
             self.labels.open_store()
             self.map.restore()
 
@@ -116,6 +117,7 @@ class TesseraDock(QgsDockWidget):
         self._contents.pages.currentChanged.connect(self._page_changed)
         self.area.fetched.connect(lambda: self._mark(AREA, is_done=True))
         self.map.mapped.connect(lambda: self._mark(MAP, is_done=True))
+        self.map.news.connect(self._scroll_to)
         self.labels.changed.connect(self._mark_labels)
 
     def _page_changed(self, index: int) -> None:
@@ -123,6 +125,15 @@ class TesseraDock(QgsDockWidget):
             self.labels.show_layers()
         elif index == MAP:
             self.map.refresh()
+
+    def _scroll_to(self, widget: QWidget) -> None:
+        """Bring news on the Map page into sight, once its layout is settled."""
+        area = self._contents.pages.widget(MAP)
+        timer = QTimer(area)
+        timer.setSingleShot(True)
+        timer.timeout.connect(lambda: area.ensureWidgetVisible(widget, 0, 20))
+        timer.timeout.connect(timer.deleteLater)
+        timer.start(50)
 
     def _mark_labels(self) -> None:
         counts = self._session.labels.counts.values()

@@ -15,7 +15,7 @@ from qgis.PyQt.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from ..errors import LabelsUnreadable, TesseraError
 from ..tasks.session import Session
-from . import forms, messages, note, text
+from . import forms, messages, note, text, view
 from .class_table import ClassTable
 from .colors import color_for
 from .compat import QShortcut
@@ -63,7 +63,8 @@ class LabelsPage(QWidget):
     def show_layers(self) -> None:
         """Have the project show the labels."""
         if self._shown:
-            self._store.show_in(QgsProject.instance())
+            with view.kept(self._iface.mapCanvas()):
+                self._store.show_in(QgsProject.instance())
 
     def close_down(self) -> None:
         """Let go of what lives longer than the page."""
@@ -95,9 +96,8 @@ class LabelsPage(QWidget):
         self.undoButton.setEnabled(self._store.can_undo)
 
     def _say_hint(self) -> None:
-        classes, counts = self._store.classes, self._store.counts
         active = self._active()
-        if not classes:
+        if not self._store.classes:
             self._hint.say(self.tr("Type the name of a class you want to map, and add it."))
         elif self.removeToolButton.isChecked():
             self._hint.say(self.tr("Click a label on the map to remove it."))
@@ -105,11 +105,16 @@ class LabelsPage(QWidget):
             lead = self.tr("Labelling “{}”: click the map for a point, drag for a polygon.").format(
                 active.name
             )
-            self._hint.say(f"{lead}\n{self._progress()}")
-        elif min((counts.get(each.id, 0) for each in classes), default=0) >= ENOUGH:
+            kind = note.SUCCESS if self._is_enough() else note.INFO
+            self._hint.say(f"{lead}\n{self._progress()}", kind)
+        elif self._is_enough():
             self._hint.say(self._progress(), note.SUCCESS)
         else:
             self._hint.say(self.tr("Choose a class, then label places of it on the map."))
+
+    def _is_enough(self) -> bool:
+        counts, classes = self._store.counts, self._store.classes
+        return len(classes) > 1 and all(counts.get(each.id, 0) >= ENOUGH for each in classes)
 
     def _progress(self) -> str:
         counts = self._store.counts

@@ -22,11 +22,11 @@ from qgis.PyQt.QtWidgets import (
 from ..errors import NoLabels, TesseraError
 from ..tasks import jobs, snapshot
 from ..tasks.session import Session
-from . import forms, messages, note, text
+from . import forms, messages, note, text, view
 from .area_page import AreaPage
 from .curve import LossCurve
 from .links import Links
-from .matrix import MatrixView, swatch
+from .matrix import SPARE_PX, MatrixView, swatch
 from .note import Note
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class MapPage(QWidget):
 
     trained = pyqtSignal()
     mapped = pyqtSignal()
+    news = pyqtSignal(QWidget)
+    """Something to look at has come into a widget of the page."""
 
     def __init__(
         self, iface: QgisInterface, session: Session, area: AreaPage, parent: QWidget
@@ -205,6 +207,7 @@ class MapPage(QWidget):
             self._train_note.say("")
             self._curve.clear()
             self._curve.setVisible(self.headCombo.currentData() == MLP)
+            self.news.emit(self.trainButton)
 
     def _trained(self, result: TrainResult) -> None:
         samples, told = result.samples, []
@@ -233,6 +236,7 @@ class MapPage(QWidget):
         self._train_note.say("\n".join(told), note.WARNING if len(told) > 1 else note.SUCCESS)
         self._session.update(head_path=result.head_path)
         self._show_head(result.head)
+        self.news.emit(self.accuracyGroup)
         self.trained.emit()
 
     def _empty_classes(self, result: TrainResult) -> List[str]:
@@ -372,13 +376,15 @@ class MapPage(QWidget):
         project = QgsProject.instance()
         is_same = generation == self._session.project_generation
         try:
-            result = jobs.publish(staged, project if is_same else None)
+            with view.kept(self._iface.mapCanvas()):
+                result = jobs.publish(staged, project if is_same else None)
         except TesseraError as error:
             self._failed(self._map_note, error)
             return
         self._session.update(output_path=out)
         self._map_note.say("\n".join(self._sentences(result, out)), self._kind(result))
         self._show_areas(result.classes)
+        self.news.emit(self.areaTable)
         self.mapped.emit()
 
     def _kind(self, result: ClassifyResult) -> str:
@@ -422,7 +428,7 @@ class MapPage(QWidget):
                 table.setItem(row, column, item)
         table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + 8)
         height = table.horizontalHeader().sizeHint().height() + table.verticalHeader().length()
-        table.setFixedHeight(height + 4)
+        table.setFixedHeight(height + SPARE_PX)
         table.show()
 
     def _failed(self, where: Note, error: Exception) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Optional, Sequence
 
 from qgis.PyQt.QtCore import QRect, QSize, Qt
-from qgis.PyQt.QtGui import QColor, QIcon, QPainter, QPalette, QPixmap
+from qgis.PyQt.QtGui import QColor, QFont, QFontMetrics, QIcon, QPainter, QPalette, QPixmap
 from qgis.PyQt.QtWidgets import (
     QAbstractItemView,
     QFrame,
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 SWATCH_PX = 12
 NAME_PX = 96
 """Longest an upright name may be before it is cut."""
+
+ROW_NAME_PX = 120
+SPARE_PX = 6
+"""Some themes put a little between frame and rows."""
 
 RIGHT, WRONG = QColor("#3f9a4b"), QColor("#d64545")
 
@@ -93,7 +97,9 @@ class MatrixTable(QTableWidget):
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.verticalHeader().setMaximumWidth(ROW_NAME_PX)
         self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 8)
 
@@ -111,7 +117,7 @@ class MatrixTable(QTableWidget):
             self.setVerticalHeaderItem(index, self._header(each, self.tr("Reference: {}")))
             self.setHorizontalHeaderItem(index, self._header(each, self.tr("Mapped as: {}")))
             self._fill_row(index, accuracy, shown)
-        last = QTableWidgetItem(self.tr("F1 score"))
+        last = QTableWidgetItem(self.tr("F1"))
         last.setToolTip(self.tr("Mean of precision and recall: 100 % is perfect"))
         self.setHorizontalHeaderItem(len(shown), last)
         self._fit()
@@ -141,10 +147,13 @@ class MatrixTable(QTableWidget):
                 text.percent(accuracy.recall[row]),
             )
         )
-        font = item.font()
-        font.setBold(True)
-        item.setFont(font)
+        item.setFont(self._bold())
         self.setItem(row, len(counts), item)
+
+    def _bold(self) -> QFont:
+        font = QFont(self.font())
+        font.setBold(True)
+        return font
 
     def _header(self, land_class: LandClass, tip: str) -> QTableWidgetItem:
         item = QTableWidgetItem(swatch(land_class.color), land_class.name)
@@ -152,15 +161,15 @@ class MatrixTable(QTableWidget):
         return item
 
     def _fit(self) -> None:
-        """Be as high as all rows; share the width."""
-        header = self.horizontalHeader()
+        """Be as high as all rows; share the width among the classes."""
+        header, metrics = self.horizontalHeader(), QFontMetrics(self._bold())
+        last = self.columnCount() - 1
+        header.setMinimumSectionSize(22)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        header.setMinimumSectionSize(26)
-        columns = self.columnCount()
-        header.setSectionResizeMode(columns - 1, QHeaderView.ResizeMode.ResizeToContents)
-        self.verticalHeader().setMaximumWidth(120)
-        height = header.sizeHint().height() + self.verticalHeader().length() + 4
-        self.setFixedHeight(height)
+        header.setSectionResizeMode(last, QHeaderView.ResizeMode.Fixed)
+        header.resizeSection(last, metrics.horizontalAdvance(text.percent(1.0)) + 12)
+        header.setFixedHeight(header.sizeHint().height())
+        self.setFixedHeight(header.height() + self.verticalHeader().length() + SPARE_PX)
 
 
 class MatrixView(QWidget):

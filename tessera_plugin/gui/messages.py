@@ -97,7 +97,7 @@ def show_info(bar: QgsMessageBar, title: str, sentence: str) -> None:
 def _extent_invalid(error: errors.ExtentInvalid) -> Told:
     return Told(
         translate("Messages", "The map's extent can't be used: {}.").format(error.reason),
-        translate("Messages", "Zoom to the area you want to map."),
+        translate("Messages", "Open a map and zoom to the area you want."),
     )
 
 

@@ -56,6 +56,8 @@ def area_km2(km2: float) -> str:
 
 def seconds(duration_s: float) -> str:
     """Return a duration."""
+    if duration_s < 0.1:
+        return translate("Text", "under 0.1 s")
     if duration_s < 10:
         return f"{decimal(duration_s, 1)} s"
     if duration_s < 120:

@@ -102,10 +102,10 @@ def publish(staged: Path, final: Path) -> Path:
     target = final
     try:
         try:
-            os.replace(staged, target)
+            staged.replace(target)
         except (PermissionError, IsADirectoryError):
             target = _free_name(final)
-            os.replace(staged, target)
+            staged.replace(target)
         _move_side_files(staged, target)
     except OSError as error:
         raise write_error(target, error) from error
@@ -140,7 +140,7 @@ def write_bytes(path: Union[str, Path], data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(partial, final)
+        partial.replace(final)
     except OSError as error:
         raise write_error(path, error, len(data)) from error
     finally:
@@ -181,7 +181,7 @@ def _move_side_files(staged: Path, target: Path) -> None:
         source = staged.with_name(staged.name + suffix)
         side = target.with_name(target.name + suffix)
         if source.exists():
-            os.replace(source, side)
+            source.replace(side)
         elif side.exists():
             side.unlink()
 

@@ -56,12 +56,25 @@ def transform_points(xy: NDArray[np.float64], source: str, target: str) -> NDArr
     """
     if source == target:
         return np.array(xy, dtype=np.float64)
+    transformation = _transformation(source, target)
+    listed = np.asarray(xy).tolist()
     gdal.PushErrorHandler("CPLQuietErrorHandler")
     try:
-        points = _transformation(source, target).TransformPoints(np.asarray(xy).tolist())
+        points = transformation.TransformPoints(listed)
+    except RuntimeError:  # another part of the host program has asked GDAL for exceptions
+        points = [_one_point(transformation, *point) for point in listed]
     finally:
         gdal.PopErrorHandler()
     return np.array(points, dtype=np.float64).reshape(-1, 3)[:, :2]
+
+
+def _one_point(
+    transformation: osr.CoordinateTransformation, x: float, y: float
+) -> Tuple[float, float, float]:
+    try:
+        return tuple(transformation.TransformPoint(x, y))
+    except RuntimeError:
+        return math.inf, math.inf, math.inf
 
 
 def spatial_reference(crs: str) -> osr.SpatialReference:

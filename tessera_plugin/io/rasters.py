@@ -15,7 +15,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,6 @@ CONFIDENCE_NODATA = 255
 HECTARES_PER_PX = PIXEL_M * PIXEL_M / 10_000
 
 _TILE_PX = 256
-_MANY_BANDS = 4
 _LOW_DISK_BYTES = 1_000_000
 _TYPES = {
     np.dtype(np.uint8): gdal.GDT_Byte,
@@ -80,8 +79,9 @@ class RasterWriter:
         self.path = path
         self._window = window
         self._layout = layout
+        self._rows = _TileRows(window, layout)
         self._written: List[Tuple[Window, int]] = []
-        self._dataset: Any = None
+        self._dataset: Any = None  # None again once it is closed
         self._whole = False
         with self._checked():
             self._dataset = _create(path, window, layout, tags)
@@ -112,27 +112,25 @@ class RasterWriter:
                 self._dataset.GetRasterBand(number).SetDescription(name)
 
     def write(self, place: Window, values: NDArray[Any]) -> None:
-        """Write the pixels of `place`.
+        """Write the pixels of `place`, each once.
 
+        What does not fill rows of tiles waits in memory until it does, or until `finish`.
         Shapes: values (H, W) for one band, else (bands, H, W), of the layout's type.
         """
         shape = place.shape if self._layout.bands == 1 else (self._layout.bands, *place.shape)
         if values.shape != shape or values.dtype != self._layout.dtype:
             raise ValueError(f"expected {self._layout.dtype} of {shape}, got {values.dtype} of "
                              f"{values.shape}")  # fmt: skip
-        buffer = values.tobytes()
-        with self._checked():
-            self._dataset.WriteRaster(*self._at(place), buffer, *place.shape[::-1])
-        self._written.append((place, zlib.crc32(buffer)))
-
-    def flush(self) -> None:
-        """Give what was written to the disk, and GDAL's memory back."""
-        with self._checked():
-            self._dataset.FlushCache()
+        if self._rows.is_whole(place):
+            self._put(place, values)
+            return
+        for row, gathered in self._rows.add(place, values):
+            self._put(row, gathered)
 
     def finish(self, counts: Sequence[ClassCount] = (), report: Report = silent) -> None:
         """Add overviews and the attribute table, close, and read everything back."""
-        self.flush()
+        for row, gathered in self._rows.rest():
+            self._put(row, gathered)
         self._add_overviews(part(report, 0.0, 0.7))
         with self._checked():
             if counts:
@@ -148,6 +146,13 @@ class RasterWriter:
         for path in (self.path, self.path.with_name(self.path.name + ".aux.xml")):
             with contextlib.suppress(OSError):
                 path.unlink()
+
+    def _put(self, place: Window, values: NDArray[Any]) -> None:
+        buffer = values.tobytes()
+        with self._checked():
+            self._dataset.WriteRaster(*self._at(place), buffer, *place.shape[::-1])
+            self._dataset.FlushCache()  # else GDAL keeps a twentieth of the machine's memory
+        self._written.append((place, zlib.crc32(buffer)))
 
     def _at(self, place: Window) -> Tuple[int, int, int, int]:
         rows, cols = place.slices_in(self._window)
@@ -194,8 +199,7 @@ class RasterWriter:
                 if data is None or zlib.crc32(data) != expected:
                     problems.append("what was written can't be read back")
                     break
-                if self._layout.bands > _MANY_BANDS:
-                    dataset.FlushCache()  # GDAL would keep all that was read
+                dataset.FlushCache()  # lets go of what was read
             dataset = None
         if problems:
             raise self._failure(problems)
@@ -211,6 +215,57 @@ class RasterWriter:
     def _failure(self, problems: Sequence[str]) -> TesseraError:
         pixel_bytes = self._layout.bands * self._layout.dtype.itemsize
         return _failure(self.path, problems, self._window.pixels * pixel_bytes)
+
+
+class _TileRows:
+    """Gathers parts until rows of tiles are whole: a half tile would be compressed twice."""
+
+    def __init__(self, window: Window, layout: Layout) -> None:
+        self._window = window
+        self._layout = layout
+        self._gathered: Dict[Window, NDArray[Any]] = {}
+        self._lacks_px: Dict[Window, int] = {}
+
+    def is_whole(self, place: Window) -> bool:
+        """Return whether a part consists of whole tiles."""
+        rows, cols = place.slices_in(self._window)
+        height, width = self._window.shape
+        return all(
+            side.start % _TILE_PX == 0 and (side.stop % _TILE_PX == 0 or side.stop == edge)
+            for side, edge in ((rows, height), (cols, width))
+        )
+
+    def add(self, place: Window, values: NDArray[Any]) -> Iterator[Tuple[Window, NDArray[Any]]]:
+        """Yield the rows of tiles that are whole now. Shape: (bands, H, W)."""
+        values = values.reshape(self._layout.bands, *place.shape)
+        for row in self._rows_of(place):
+            inside = place.intersection(row)
+            if inside is None:
+                continue
+            if row not in self._gathered:
+                self._gathered[row] = self._empty(row)
+                self._lacks_px[row] = row.pixels
+            (to_rows, to_cols), (rows, cols) = inside.slices_in(row), inside.slices_in(place)
+            self._gathered[row][:, to_rows, to_cols] = values[:, rows, cols]
+            self._lacks_px[row] -= inside.pixels
+            if self._lacks_px[row] == 0:
+                yield row, self._gathered.pop(row)
+
+    def rest(self) -> Iterator[Tuple[Window, NDArray[Any]]]:
+        """Yield the rows of tiles that parts are missing of, nodata there."""
+        while self._gathered:
+            yield self._gathered.popitem()
+
+    def _rows_of(self, place: Window) -> Iterator[Window]:
+        outer = self._window
+        first = outer.row + (place.row - outer.row) // _TILE_PX * _TILE_PX
+        for row in range(first, place.stop_row, _TILE_PX):
+            stop = min(row + _TILE_PX, outer.stop_row)
+            yield Window.between(outer.zone, row, outer.col, stop, outer.stop_col)
+
+    def _empty(self, row: Window) -> NDArray[Any]:
+        shape = (self._layout.bands, *row.shape)
+        return np.full(shape, self._layout.nodata or 0, self._layout.dtype)
 
 
 def class_map(
@@ -340,7 +395,7 @@ def _failure(path: Path, problems: Sequence[str], needed_bytes: int) -> TesseraE
     return NotWritable(str(path), said.rstrip("."))
 
 
-def _create(path: Path, window: Window, layout: Layout, tags: Mapping[str, str]) -> Any:
+def _create(path: Path, window: Window, layout: Layout, tags: Mapping[str, str]) -> gdal.Dataset:
     options = ["TILED=YES", f"BLOCKXSIZE={_TILE_PX}", f"BLOCKYSIZE={_TILE_PX}",
                "BIGTIFF=IF_SAFER", *layout.options]  # fmt: skip
     dataset = gdal.GetDriverByName("GTiff").Create(
@@ -375,7 +430,7 @@ def _rgb(color: str) -> Tuple[int, int, int]:
     return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
-def _color_table(classes: Sequence[LandClass]) -> Any:
+def _color_table(classes: Sequence[LandClass]) -> gdal.ColorTable:
     table = gdal.ColorTable()
     table.SetColorEntry(CLASS_NODATA, (0, 0, 0, 0))
     for each in classes:
@@ -383,7 +438,7 @@ def _color_table(classes: Sequence[LandClass]) -> Any:
     return table
 
 
-def _add_classes(band: Any, counts: Sequence[ClassCount]) -> None:
+def _add_classes(band: gdal.Band, counts: Sequence[ClassCount]) -> None:
     """Give a band category names and an attribute table."""
     if not counts:
         return
@@ -394,7 +449,7 @@ def _add_classes(band: Any, counts: Sequence[ClassCount]) -> None:
     band.SetDefaultRAT(_attribute_table(counts))
 
 
-def _attribute_table(counts: Sequence[ClassCount]) -> Any:
+def _attribute_table(counts: Sequence[ClassCount]) -> gdal.RasterAttributeTable:
     table = gdal.RasterAttributeTable()
     whole = gdal.GFT_Integer
     pixels = whole if max(each.pixels for each in counts) < 2**31 else gdal.GFT_Real

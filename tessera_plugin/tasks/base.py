@@ -43,7 +43,9 @@ class EngineTask(QgsTask):
     ) -> None:
         """`discard` gets the result that nobody waits for any more, on any thread."""
         # Nothing is lost by a cancel, so closing a project or QGIS needs no question.
-        super().__init__(title, QgsTask.Flag.CanCancel | QgsTask.Flag.CancelWithoutPrompt)
+        flags = QgsTask.Flag.CanCancel | QgsTask.Flag.CancelWithoutPrompt
+        # The page that started it tells what came; QGIS would call a cancel a failure (from 3.26).
+        super().__init__(title, flags | getattr(QgsTask.Flag, "Silent", flags))
         self._work: Optional[Work] = work
         self._discard = discard
         self._result: object = None

@@ -38,7 +38,7 @@ def network_settings(settings: Settings, folder: Path) -> NetworkSettings:
     timeout_s = QgsNetworkAccessManager.timeout() / 1000
     return NetworkSettings(
         proxies=proxies_for(settings.archive),
-        ca_bundle=ca_bundle(folder),
+        ca_bundle=ca_bundle(folder) if settings.archive.startswith("https:") else "",
         read_timeout_s=timeout_s if timeout_s >= 1 else NetworkSettings.read_timeout_s,
         connections=settings.connections,
     )

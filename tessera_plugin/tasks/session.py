@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import Optional
 
@@ -61,6 +62,10 @@ class Session(QObject):
         network = network_settings(self._settings, paths.data_dir())
         return self._settings.access(network)
 
+    def warm_up(self) -> None:
+        """Import the engine on a thread of its own: on the first click it would be felt."""
+        threading.Thread(target=_import_engine, name="tessera-imports", daemon=True).start()
+
     def close(self) -> None:
         """End what runs, quietly; nothing that was made is lost."""
         QgsProject.instance().cleared.disconnect(self._project_cleared)
@@ -70,3 +75,7 @@ class Session(QObject):
 
     def _project_cleared(self) -> None:
         self.project_generation += 1
+
+
+def _import_engine() -> None:
+    from ..engine import classify, embeddings, explore, training  # noqa: F401, PLC0415

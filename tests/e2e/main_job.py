@@ -2,14 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The main job by hand: fetch, label, train, classify. Runs inside QGIS."""
 
-import sys
+import os
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from dock_steps import Dock
-from person import Person, perform
+from person import Person
 
 
 def main_job(plan):
@@ -28,6 +26,7 @@ def main_job(plan):
         }
         person.look(f"{len(steps):02d}-{name}")
 
+    person.new_project()
     person.zoom_to(*plan["bbox"])
     timed("idle", lambda: idle(person))
     timed("open", dock.open)
@@ -46,8 +45,6 @@ def idle(person):
 
 def memory():
     """Peak resident memory in MB of this process and of its children, by name."""
-    import os
-
     peaks = {}
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
@@ -59,6 +56,3 @@ def memory():
             key = "qgis" if int(status.parent.name) == os.getpid() else "worker"
             peaks[key] = max(peaks.get(key, 0), round(int(facts["VmHWM"].split()[0]) / 1024))
     return peaks
-
-
-perform(main_job, limit_s=240)

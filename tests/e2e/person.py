@@ -6,6 +6,7 @@ Runs in the QGIS process (`qgis --code`), so it uses only what QGIS ships.
 """
 
 import faulthandler
+import importlib
 import json
 import os
 import sys
@@ -92,6 +93,10 @@ class Person:
         combo.setCurrentIndex(index)
         QApplication.processEvents()
 
+    def new_project(self):
+        iface.actionNewProject().trigger()
+        QApplication.processEvents()
+
     def zoom_to(self, west, south, east, north, crs="EPSG:3857"):
         target = QgsCoordinateReferenceSystem(crs)
         QgsProject.instance().setCrs(target)
@@ -142,15 +147,18 @@ class Person:
         return QPoint(round(pixel.x()), round(pixel.y()))
 
 
-def perform(scenario, limit_s):
-    """Run `scenario(plan) -> facts` when QGIS is ready; write what came and leave.
+def start():
+    """Perform the scenario of the plan, `module.function`, when QGIS is ready; then leave.
 
-    The plan comes from the file in TESSERA_PLAN; facts, or the traceback, go to its `answer`.
-    Nothing may hang: an exception in a slot would open a modal window, so it ends QGIS instead.
+    The plan is the JSON file in TESSERA_PLAN. What the scenario returns, or the traceback, goes to
+    the plan's `answer`. Nothing may hang: an exception in a slot would open a modal window, so it
+    ends QGIS instead.
     """
     plan = json.loads(Path(os.environ["TESSERA_PLAN"]).read_text("utf-8"))
     answer = Path(plan["answer"])
-    log = open(answer.with_suffix(".crash.log"), "w")  # noqa: SIM115 - open until the end
+    module, _, function = plan["scenario"].partition(".")
+    scenario = getattr(importlib.import_module(module), function)
+    log = answer.with_suffix(".crash.log").open("w")
     faulthandler.enable(log)
 
     def leave(facts, status):
@@ -173,5 +181,6 @@ def perform(scenario, limit_s):
             leave({"error": traceback.format_exc()}, 70)
 
     sys.excepthook = broken
+    limit_s = plan["limit_s"]
     QTimer.singleShot(1000 * limit_s, lambda: leave({"error": f"not done in {limit_s} s"}, 75))
     iface.initializationCompleted.connect(lambda: QTimer.singleShot(500, run))

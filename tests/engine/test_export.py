@@ -14,7 +14,6 @@ from tessera_plugin.io import files
 from tessera_plugin.io.tiling import Tile
 from tessera_plugin.progress import Cancelled
 from tessera_plugin.values import Access, Extent, Window
-
 from tests.archive.sample import SampleArchive
 from tests.memory_source import MemorySource
 from tests.servers import RangeServer

@@ -8,7 +8,6 @@ from tessera_plugin.engine.heads import Head
 from tessera_plugin.engine.predict import InProcess, chosen, predictor
 from tessera_plugin.progress import Cancelled, silent
 from tessera_plugin.values import LandClass
-
 from tests.compute.helpers import worker_python
 
 CLASSES = tuple(LandClass(number, f"class {number}", "#102030") for number in (5, 2, 9, 1, 7, 3))

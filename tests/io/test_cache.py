@@ -65,7 +65,7 @@ def piece(window, seed=0, invalid=()):
 # --- who wins
 
 
-@pytest.mark.parametrize("order", itertools.permutations(range(3)))
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_the_first_valid_tile_wins_in_whatever_order_they_come(tmp_path, order):
     random = np.random.default_rng(5)
     pieces = []
@@ -277,7 +277,9 @@ def test_drop_tile_takes_only_blocks_that_hold_it(tmp_path):
 
 def test_archives_do_not_mix():
     assert archive_identity(PUBLIC_ARCHIVE) == "public"
-    assert archive_identity(PUBLIC_ARCHIVE.upper().replace("/TESSERA", "/tessera") + "/") == "public"
+    assert (
+        archive_identity(PUBLIC_ARCHIVE.upper().replace("/TESSERA", "/tessera") + "/") == "public"
+    )
     one = archive_identity("http://127.0.0.1:8000/a")
     assert one == archive_identity("HTTP://127.0.0.1:8000/a//")
     assert archive_identity("http://h/a") == archive_identity("http://h:80/a")

@@ -26,14 +26,14 @@ def files_no_larger_than(size):
 
 def hold(monkeypatch, *names):
     """Let renames onto these names fail as Windows lets them for a file that is open."""
-    replace = os.replace
+    replace = Path.replace
 
     def replace_unless_held(source, target):
-        if Path(target).name in names:
+        if target.name in names:
             raise PermissionError(13, "The process cannot access the file", str(target))
-        replace(source, target)
+        return replace(source, target)
 
-    monkeypatch.setattr(os, "replace", replace_unless_held)
+    monkeypatch.setattr(Path, "replace", replace_unless_held)
 
 
 def test_staging_folder_is_hidden_and_beside_the_file(tmp_path):

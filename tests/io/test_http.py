@@ -121,7 +121,10 @@ def test_a_passing_fault_is_overcome(server, client, fault):
     ("fault", "reason"),
     [
         (Fault.status(503, count=FOREVER), "status 503"),
-        (Fault.truncate(after=100, count=FOREVER), "100 of 1,000 bytes|connection broke"),  # urllib3 1.26, 2
+        (
+            Fault.truncate(after=100, count=FOREVER),
+            "100 of 1,000 bytes|connection broke",
+        ),  # urllib3 1.26, 2
         (Fault.wrong_length(5, count=FOREVER), "1,005 bytes were sent instead of 1,000"),
         (Fault.wrong_range(3, count=FOREVER), "bytes 3-1002 were sent instead of 0-999"),
         (Fault.ignore_range(count=FOREVER), "whole object"),

@@ -3,6 +3,7 @@
 import numpy as np
 import pyproj
 import pytest
+from osgeo import osr
 
 from tessera_plugin.errors import ExtentInvalid
 from tessera_plugin.io.projection import strip_limits, transform_points, zone_bounds, zone_of
@@ -24,6 +25,18 @@ def test_points_agree_with_pyproj(crs):
     # without grid files GDAL and pyproj may choose different national shifts
     limit_m = 3.0 if crs == "EPSG:27700" else 1e-4
     assert np.abs(transform_points(lonlat, "EPSG:4326", crs) - expected).max() < limit_m
+
+
+@pytest.mark.parametrize("exceptions", [False, True])
+def test_a_point_without_a_place_is_infinite_whatever_the_host_asked_of_gdal(exceptions):
+    used = bool(osr.GetUseExceptions())
+    (osr.UseExceptions if exceptions else osr.DontUseExceptions)()
+    try:
+        found = transform_points(np.array([[0.0, 95.0], [3.0, 0.0]]), "EPSG:4326", "EPSG:32631")
+    finally:
+        (osr.UseExceptions if used else osr.DontUseExceptions)()
+    assert np.isinf(found[0]).all()
+    assert found[1] == pytest.approx([500_000, 0], abs=1e-3)
 
 
 def test_an_unknown_crs_is_named():

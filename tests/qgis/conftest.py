@@ -20,7 +20,9 @@ from qgis.PyQt.QtGui import QMouseEvent
 from qgis.PyQt.QtTest import QTest
 from qgis.PyQt.QtWidgets import QMainWindow, QMenu, QToolBar, QVBoxLayout, QWidget
 
+from tessera_plugin.gui.dock import TesseraDock, add_to
 from tessera_plugin.settings import MemoryStore, Settings, save
+from tessera_plugin.tasks.session import Session
 from tests.archive.ground import DEMO
 from tests.archive.sample import SampleArchive
 from tests.servers import RangeServer
@@ -163,8 +165,6 @@ def store(tmp_path, monkeypatch):
 @pytest.fixture
 def make_session(store):
     """Sessions that are closed at the end."""
-    from tessera_plugin.tasks.session import Session
-
     with contextlib.ExitStack() as stack:
 
         def make(**changes):
@@ -179,8 +179,6 @@ def make_session(store):
 @pytest.fixture
 def make_dock(desktop, make_session):
     """Docks of a session on the desktop, zoomed to the demo area."""
-    from tessera_plugin.gui.dock import TesseraDock, add_to
-
     with contextlib.ExitStack() as stack:
 
         def make(**changes):

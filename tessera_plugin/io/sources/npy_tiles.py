@@ -442,8 +442,7 @@ class _Fetch:
         self._total_bytes += total
         for tile in tiles:
             self._note_repeat(tile)
-        hands = max(self._source.access.network.connections, 1)
-        size = min(max(total // (2 * hands), SMALL_JOB_BYTES), JOB_BYTES)
+        size = _job_bytes(total, self._source.access.network.connections)
         jobs: List[Job] = []
         blocks: Dict[Window, None] = {}
         for tile in tiles:
@@ -608,6 +607,14 @@ def _block_of(part: Window) -> Window:
     """Return the block that holds a window's first pixel."""
     row, col = part.row // BLOCK_PX * BLOCK_PX, part.col // BLOCK_PX * BLOCK_PX
     return Window(part.zone, row, col, BLOCK_PX, BLOCK_PX)
+
+
+def _job_bytes(total: int, hands: int) -> int:
+    """Return how much a job should fetch: enough jobs for all hands, whole pieces if large."""
+    share = total // (2 * max(hands, 1))
+    if share < PIECE_BYTES:
+        return max(share, SMALL_JOB_BYTES)
+    return min(share // PIECE_BYTES * PIECE_BYTES, JOB_BYTES)
 
 
 def _is_stale(info: TileInfo) -> bool:

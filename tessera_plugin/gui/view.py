@@ -1,0 +1,53 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Adding layers must not move the map under the person's eyes."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Iterator
+
+from qgis.core import QgsProject
+from qgis.gui import QgsMapCanvas
+from qgis.PyQt.QtCore import QObject, QTimer
+
+WAIT_MS = 2000
+"""A layer that is not on the map by then comes from somebody else."""
+
+
+@contextmanager
+def kept(canvas: QgsMapCanvas) -> Iterator[None]:
+    """Keep CRS and extent of the map over what is added to the project.
+
+    With the first layer of a project QGIS takes its CRS and zooms to it, a moment later. That is
+    meant for a layer that the person opens, not for one that shows what they look at.
+    """
+    project = QgsProject.instance()
+    is_first = canvas.layerCount() == 0 and canvas.isVisible() and project.crs().isValid()
+    keeper = _Keeper(canvas) if is_first else None
+    yield
+    if keeper is not None and not project.mapLayers():
+        keeper.deleteLater()
+
+
+class _Keeper(QObject):
+    """Waits for the canvas's first layers and then puts the view back."""
+
+    def __init__(self, canvas: QgsMapCanvas) -> None:
+        super().__init__(canvas)  # goes with the canvas
+        self._canvas, self._project = canvas, QgsProject.instance()
+        self._crs, self._extent = self._project.crs(), canvas.extent()
+        canvas.layersChanged.connect(self._layers_came)
+        QTimer.singleShot(WAIT_MS, self.deleteLater)
+
+    def _layers_came(self) -> None:
+        self._canvas.layersChanged.disconnect(self._layers_came)
+        QTimer.singleShot(0, self._restore)  # what QGIS does with them comes right after
+
+    def _restore(self) -> None:
+        if self._project.crs() != self._crs:
+            self._project.setCrs(self._crs)
+        if self._canvas.extent() != self._extent:
+            self._canvas.setExtent(self._extent)
+            self._canvas.refresh()
+        self.deleteLater()

@@ -1,0 +1,299 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The label store: on disk the moment it is made, and there again."""
+
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from osgeo import ogr
+from qgis.core import (
+    QgsCategorizedSymbolRenderer,
+    QgsGeometry,
+    QgsPointXY,
+    QgsProject,
+    QgsRectangle,
+    QgsVectorLayer,
+)
+
+from tessera_plugin.engine.samples import load_labels
+from tessera_plugin.errors import LabelsUnreadable, NotWritable
+from tessera_plugin.tasks import snapshot
+from tessera_plugin.tasks.labels import LabelStore, create_file
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "new folder" / "labels ä.gpkg")
+
+
+@pytest.fixture
+def store(qgis_new_project, path):
+    store = LabelStore()
+    store.open(path)
+    yield store
+    store.close()
+
+
+def point(x, y):
+    return QgsGeometry.fromPointXY(QgsPointXY(x, y))
+
+
+def square(x, y, size=0.01):
+    return QgsGeometry.fromRect(QgsRectangle(x, y, x + size, y + size))
+
+
+def rows(path, table):
+    """Read a table with OGR alone."""
+    source = ogr.Open(str(path))
+    layer = source.GetLayerByName(table)
+    return [feature.items() for feature in layer]
+
+
+def test_nothing_is_made_before_the_first_class(store, path):
+    assert store.classes == ()
+    assert not Path(path).exists()
+    store.add_class("Water")
+    assert Path(path).exists()
+
+
+def test_the_schema(store, path):
+    water = store.add_class("Water", "#0000ff")
+    store.add_label(point(1, 2), water.id, 2024)
+    store.add_label(square(1, 2), water.id, 2023)
+    assert rows(path, "tessera_meta")[0] == {"name": "schema_version", "value": "1"}
+    assert rows(path, "classes") == [
+        {"class_id": 1, "name": "Water", "color": "#0000ff", "position": 0}
+    ]
+    (made,) = rows(path, "label_points")
+    assert (made["class_id"], made["class_name"], made["year"]) == (1, "Water", 2024)
+    assert len(made["key"]) == 36
+    assert made["created"].endswith("+00:00")
+    source = ogr.Open(path)
+    for table, kind in (("label_points", ogr.wkbPoint), ("label_polygons", ogr.wkbPolygon)):
+        layer = source.GetLayerByName(table)
+        assert layer.GetGeomType() == kind
+        assert layer.GetSpatialRef().GetAuthorityCode(None) == "4326"
+
+
+def test_every_click_is_in_the_file_alone(store, path, tmp_path):
+    """Also without the write-ahead log beside it, as when somebody copies the file."""
+    water = store.add_class("Water")
+    for number in range(1, 6):
+        store.add_label(point(number, number), water.id, 2024)
+        copy = shutil.copy(path, tmp_path / f"copy{number}.gpkg")
+        with sqlite3.connect(copy) as connection:
+            assert connection.execute("SELECT count(*) FROM label_points").fetchone() == (number,)
+
+
+def test_a_killed_qgis_loses_nothing(path):
+    script = f"""
+        import os, signal, sys
+        sys.path.insert(0, {str(ROOT)!r})
+        from qgis.core import QgsApplication, QgsGeometry, QgsPointXY, QgsProject
+        app = QgsApplication([], True)
+        app.initQgis()
+        from tessera_plugin.tasks.labels import LabelStore
+        store = LabelStore()
+        store.open({path!r})
+        water = store.add_class("Water")
+        store.show_in(QgsProject.instance())
+        for number in range(7):
+            store.add_label(QgsGeometry.fromPointXY(QgsPointXY(number, 1)), water.id, 2024)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert len(rows(path, "label_points")) == 7
+    again = LabelStore()
+    again.open(path)
+    assert dict(again.counts) == {1: 7}
+    again.close()
+
+
+def test_there_again_after_a_restart(store, path):
+    water, forest = store.add_class("Water"), store.add_class("Forest", "#00ff00")
+    key = store.add_label(point(1, 1), water.id, 2024)
+    store.add_label(square(2, 2), forest.id, 2024)
+    store.close()
+    again = LabelStore()
+    again.open(path)
+    assert again.classes == (water, forest)
+    assert dict(again.counts) == {1: 1, 2: 1}
+    assert key in [label.key for label in again.labels()]
+    again.close()
+    assert [p.name for p in Path(path).parent.iterdir()] == [Path(path).name]
+
+
+def test_ids_stay_and_are_never_given_again(store, path):
+    water, forest = store.add_class("Water"), store.add_class("Forest")
+    store.add_label(point(1, 1), forest.id, 2024)
+    store.rename_class(forest.id, "Woodland")
+    store.recolor_class(forest.id, "#123456")
+    assert rows(path, "label_points")[0]["class_name"] == "Woodland"
+    assert rows(path, "classes")[1] == {
+        "class_id": forest.id, "name": "Woodland", "color": "#123456", "position": 1,
+    }  # fmt: skip
+    store.remove_class(forest.id)
+    assert rows(path, "label_points") == []
+    assert store.add_class("Town").id == forest.id + 1
+    assert [each.id for each in store.classes] == [water.id, forest.id + 1]
+
+
+def test_undo_takes_back_one_thing_after_the_other(store, path):
+    water, forest = store.add_class("Water"), store.add_class("Forest")
+    first = store.add_label(point(1, 1), water.id, 2024)
+    store.add_label(square(5, 5), forest.id, 2023)
+    store.remove_label(first)
+    store.remove_class(forest.id)
+    assert dict(store.counts) == {}
+    store.undo()
+    assert store.classes == (water, forest)
+    assert [row["year"] for row in rows(path, "label_polygons")] == [2023]
+    store.undo()
+    assert [row["key"] for row in rows(path, "label_points")] == [first]
+    store.undo()
+    store.undo()
+    assert dict(store.counts) == {}
+    assert not store.can_undo
+    assert rows(path, "label_points") == rows(path, "label_polygons") == []
+
+
+def test_the_label_under_the_pointer(store):
+    water = store.add_class("Water")
+    polygon = store.add_label(square(0, 0, 1), water.id, 2024)
+    dot = store.add_label(point(0.5, 0.5), water.id, 2024)
+    assert store.at(QgsRectangle(0.49, 0.49, 0.51, 0.51))[0] == dot
+    assert store.at(QgsRectangle(0.2, 0.2, 0.21, 0.21))[0] == polygon
+    assert store.at(QgsRectangle(3, 3, 3.1, 3.1)) is None
+
+
+def test_shown_once_in_the_colours_of_the_classes(store):
+    project = QgsProject.instance()
+    water = store.add_class("Water", "#0000ff")
+    store.show_in(project)
+    store.show_in(project)
+    layers = {layer.name(): layer for layer in project.mapLayers().values()}
+    assert sorted(layers) == ["Label points", "Label polygons"]
+    store.recolor_class(water.id, "#00ffff")
+    store.add_label(point(1, 1), water.id, 2024)
+    store.show_in(project)
+    renderer = layers["Label points"].renderer()
+    assert isinstance(renderer, QgsCategorizedSymbolRenderer)
+    (category,) = renderer.categories()
+    assert (category.value(), category.label()) == (1, "Water")
+    assert category.symbol().color().name() == "#00ffff"
+    assert len(list(layers["Label points"].getFeatures())) == 1
+    assert not project.isDirty()
+
+
+def test_it_works_on_when_the_project_goes(store, path):
+    project = QgsProject.instance()
+    water = store.add_class("Water")
+    store.show_in(project)
+    project.clear()
+    store.add_label(point(1, 1), water.id, 2024)
+    assert len(rows(path, "label_points")) == 1
+    store.show_in(project)
+    assert len(project.mapLayers()) == 2
+    project.removeAllMapLayers()
+    store.add_label(point(2, 2), water.id, 2024)
+    assert dict(store.counts) == {1: 2}
+
+
+def test_a_saved_project_does_not_get_the_layers_twice(store, tmp_path):
+    project = QgsProject.instance()
+    store.add_class("Water")
+    store.show_in(project)
+    assert project.write(str(tmp_path / "p.qgz"))
+    project.clear()
+    assert project.read(str(tmp_path / "p.qgz"))
+    store.show_in(project)
+    assert len(project.mapLayers()) == 2
+
+
+def test_what_somebody_else_draws_is_taken(store, path):
+    store.add_class("Water")
+    layer = QgsVectorLayer(f"{path}|layername=label_points", "x", "ogr")
+    from qgis.core import QgsFeature
+
+    feature = QgsFeature(layer.fields())
+    feature.setGeometry(point(3, 3))
+    feature["class_id"], feature["class_name"] = 9, "Drawn"
+    layer.dataProvider().addFeatures([feature])
+    store.refresh()
+    assert dict(store.counts) == {9: 1}
+    assert store.land_class(9).name == "Drawn"
+    assert rows(path, "label_points")[0]["key"]
+    assert store.add_class("Next").id == 10
+
+
+def test_the_engine_reads_what_the_store_wrote(store, path):
+    water, forest = store.add_class("Water", "#0000ff"), store.add_class("Forest", "#00ff00")
+    store.add_label(point(1, 2), water.id, 2024)
+    store.add_label(square(3, 4), forest.id, 2024)
+    ours, theirs = snapshot.labels_of(store), load_labels(path, "class_name")
+    assert theirs.classes == ours.classes == (water, forest)
+    assert ours.crs == "EPSG:4326"
+    found = sorted((each.key, each.class_id) for each in ours.items)
+    assert sorted((each.key, each.class_id) for each in theirs.items) == found
+
+
+@pytest.mark.parametrize("content", [b"", b"no database", None])
+def test_another_file_is_refused_and_the_old_one_stays(store, path, tmp_path, content):
+    store.add_class("Water")
+    other = tmp_path / "other.gpkg"
+    if content is None:
+        driver = ogr.GetDriverByName("GPKG")
+        driver.CreateDataSource(str(other)).CreateLayer("roads", geom_type=ogr.wkbPoint)
+    else:
+        other.write_bytes(content)
+    before = other.read_bytes()
+    with pytest.raises(LabelsUnreadable):
+        store.open(str(other))
+    assert store.path == path
+    assert len(store.classes) == 1
+    assert other.read_bytes() == before
+
+
+def test_a_newer_file_is_refused(store, path, tmp_path):
+    create_file(str(tmp_path / "newer.gpkg"))
+    with sqlite3.connect(tmp_path / "newer.gpkg") as connection:
+        connection.execute("UPDATE tessera_meta SET value = '2' WHERE name = 'schema_version'")
+    with pytest.raises(LabelsUnreadable, match="version 2"):
+        store.open(str(tmp_path / "newer.gpkg"))
+
+
+def test_a_file_that_went_away_is_said(store, path):
+    water = store.add_class("Water")
+    Path(path).unlink()
+    with pytest.raises(NotWritable, match="gone"):
+        store.add_label(point(1, 1), water.id, 2024)
+
+
+def test_a_folder_that_takes_no_files_is_said(qgis_new_project, tmp_path):
+    (tmp_path / "file").write_text("")
+    store = LabelStore()
+    store.open(str(tmp_path / "file" / "labels.gpkg"))
+    with pytest.raises(NotWritable):
+        store.add_class("Water")
+
+
+def test_a_locked_file_is_said_and_nothing_is_counted(store, path):
+    water = store.add_class("Water")
+    blocker = sqlite3.connect(path, timeout=0)
+    blocker.execute("BEGIN IMMEDIATE")
+    with pytest.raises(NotWritable):
+        store.add_label(point(1, 1), water.id, 2024)
+    blocker.rollback()
+    blocker.close()
+    assert dict(store.counts) == {}
+    store.add_label(point(1, 1), water.id, 2024)
+    assert len(rows(path, "label_points")) == 1

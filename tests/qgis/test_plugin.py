@@ -1,0 +1,158 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The plugin's life: loaded, unloaded, loaded again, also in the middle of a job."""
+
+import gc
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from qgis.core import QgsApplication, QgsProject
+from qgis.PyQt.QtWidgets import QDockWidget
+
+from tessera_plugin.plugin import TesseraPlugin
+from tessera_plugin.tasks.base import EngineTask
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture
+def load(desktop, store, monkeypatch):
+    monkeypatch.setattr("tessera_plugin.plugin.QgsSettings", lambda: store)
+    loaded = []
+
+    def make():
+        plugin = TesseraPlugin(desktop)
+        plugin.initGui()
+        loaded.append(plugin)
+        return plugin
+
+    yield make
+    for plugin in loaded:
+        plugin.unload()
+
+
+def what_is_there(desktop):
+    QgsApplication.sendPostedEvents(None, 52)  # DeferredDelete
+    QgsApplication.processEvents()
+    gc.collect()
+    docks = [dock.objectName() for dock in desktop.window.findChildren(QDockWidget)]
+    project = QgsProject.instance()
+    return (
+        [action.text() for action in desktop.toolbar.actions()],
+        [action.text() for action in desktop.menu.actions()],
+        docks,
+        project.receivers(project.cleared),
+        project.receivers(project.readProject),
+        desktop.canvas.receivers(desktop.canvas.extentsChanged),
+        desktop.canvas.receivers(desktop.canvas.mapToolSet),
+        desktop.canvas.receivers(desktop.canvas.layersChanged),
+    )
+
+
+def test_load_unload_load_leaves_nothing_behind(desktop, load, qtbot):
+    before = what_is_there(desktop)
+    for _ in range(2):
+        plugin = load()
+        assert len(desktop.toolbar.actions()) == 1
+        assert len(desktop.menu.actions()) == 3
+        desktop.toolbar.actions()[0].trigger()
+        qtbot.wait(50)
+        assert plugin.dock.isVisible()
+        plugin.dock.labels.labelToolButton.setEnabled(True)
+        plugin.dock.labels.labelToolButton.click()
+        plugin.unload()
+        assert what_is_there(desktop) == before
+        assert desktop.canvas.mapTool() is None
+
+
+def test_the_action_shows_and_hides_the_dock(desktop, load, qtbot):
+    plugin = load()
+    action = desktop.toolbar.actions()[0]
+    assert action.objectName() == "tesseraAction"
+    for visible in (True, False, True):
+        action.trigger()
+        qtbot.wait(20)
+        assert plugin.dock.isVisible() == visible
+
+
+def test_loading_makes_nothing_yet(desktop, load):
+    load()
+    assert desktop.window.findChild(QDockWidget, "TesseraDock") is None
+
+
+def test_unloading_during_a_job_ends_it_quietly(desktop, load, qtbot):
+    plugin = load()
+    desktop.toolbar.actions()[0].trigger()
+    qtbot.wait(20)
+    began, ended, told = threading.Event(), threading.Event(), []
+
+    def work(report):
+        began.set()
+        try:
+            while True:
+                report(0.5, "working")
+                time.sleep(0.01)
+        finally:
+            ended.set()
+
+    task = EngineTask("endless", work)
+    task.cancelled.connect(lambda: told.append("cancelled"))
+    task.failed.connect(told.append)
+    assert plugin.dock._session.box.start(task)
+    assert began.wait(2)
+    plugin.unload()
+    assert ended.is_set()
+    qtbot.wait(100)
+    assert told == []
+
+
+def test_nothing_heavy_is_loaded():
+    """In a process of its own, as others import much: after load, the dock and a look around."""
+    script = """
+        import sys
+        from qgis.core import QgsApplication
+        app = QgsApplication([], True)
+        app.initQgis()
+        sys.path.insert(0, {root!r})
+        import importlib.util
+        spec = importlib.util.spec_from_file_location(
+            "tessera", {root!r} + "/__init__.py", submodule_search_locations=[{root!r}])
+        package = importlib.util.module_from_spec(spec)
+        sys.modules["tessera"] = package
+        spec.loader.exec_module(package)
+        assert not [name for name in sys.modules if name.startswith("tessera.")]
+        from tests.qgis.conftest import Desktop
+        for name in [n for n in sys.modules if n.startswith("tessera_plugin")]:
+            del sys.modules[name]
+        for name in ("numpy", "requests", "osgeo"):
+            sys.modules.pop(name, None)
+        desktop = Desktop()
+        plugin = package.classFactory(desktop)
+        plugin.initGui()
+        light = {{"numpy", "requests", "osgeo"}} & set(sys.modules)
+        assert not light, light
+        desktop.toolbar.actions()[0].trigger()
+        import time
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            app.processEvents()
+            if "tessera.tessera_plugin.engine.training" in sys.modules:
+                break
+        foreign = {{"torch", "onnxruntime", "sklearn", "rasterio", "scipy"}} & set(sys.modules)
+        assert not foreign, foreign
+        plugin.unload()
+        print("all is well")
+        sys.stdout.flush()
+        import os
+        os._exit(0)
+    """
+    code = textwrap.dedent(script.format(root=str(ROOT)))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT
+    )
+    assert "all is well" in done.stdout, done.stderr
