@@ -15,13 +15,19 @@ import os
 import signal
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from types import FrameType
-from typing import Any, Callable, Dict, List, Optional, Sequence, TextIO
+from typing import Any, Callable, Dict, List, Optional, Sequence, TextIO, Tuple
+from urllib.parse import urlsplit
 
 from . import errors, paths
-from .progress import Cancelled
-from .values import PUBLIC_ARCHIVE, Access, Extent
+from .engine import classify, embeddings, export, samples, training
+from .engine.catalog import DATASETS
+from .engine.embeddings import FetchSummary
+from .engine.worker import WorkerClient, open_worker
+from .progress import Cancelled, part
+from .values import PUBLIC_ARCHIVE, Access, Extent, NetworkSettings
 
 OK, FAILED, BAD_ARGUMENTS, PARTS_MISSING = 0, 1, 2, 3
 
@@ -74,7 +80,7 @@ class Teller:
     def error(self, error: BaseException) -> None:
         """Say what went wrong, with its facts."""
         if self.as_json:
-            facts = dataclasses.asdict(error) if dataclasses.is_dataclass(error) else {}  # type: ignore[arg-type]
+            facts = dataclasses.asdict(error) if isinstance(error, errors.TesseraError) else {}
             kind = type(error).__name__
             self._line({"type": "error", "error": kind, "message": str(error), "facts": facts})
         else:
@@ -87,7 +93,9 @@ class Teller:
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run a command and return its exit status."""
-    options = parser().parse_args(_with_joined_bbox(sys.argv[1:] if arguments is None else arguments))
+    options = parser().parse_args(
+        _with_joined_bbox(sys.argv[1:] if arguments is None else arguments)
+    )
     teller = Teller(as_json=options.json, out=sys.stdout, err=sys.stderr)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, teller.stop)
@@ -107,16 +115,26 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--archive", default=PUBLIC_ARCHIVE, metavar="URL",
-                        help="root of an archive in the published layout")
+    common.add_argument(
+        "--archive",
+        default=PUBLIC_ARCHIVE,
+        metavar="URL",
+        help="root of an archive in the published layout",
+    )
     common.add_argument("--cache", default=str(paths.cache_dir()), metavar="DIR")
     common.add_argument("--offline", action="store_true", help="ask nothing of the network")
     common.add_argument("--json", action="store_true", help="progress and result as JSON lines")
-    common.add_argument("--limit-px", type=int, default=_DEFAULT_LIMIT_PX, metavar="N",
-                        help="refuse extents of more pixels (default %(default)s)")
+    common.add_argument(
+        "--limit-px",
+        type=int,
+        default=_DEFAULT_LIMIT_PX,
+        metavar="N",
+        help="refuse extents of more pixels (default %(default)s)",
+    )
 
     top = argparse.ArgumentParser(
-        prog="tessera_plugin", description="TESSERA embeddings to land-cover maps.")
+        prog="tessera_plugin", description="TESSERA embeddings to land-cover maps."
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     datasets = commands.add_parser("datasets", help="list the datasets")
@@ -154,8 +172,6 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _datasets(options: argparse.Namespace, teller: Teller) -> int:
-    from .engine.catalog import DATASETS
-
     rows = [
         {"key": d.key, "title": d.title, "years": list(d.years), "depth": d.depth} for d in DATASETS
     ]
@@ -168,9 +184,6 @@ def _datasets(options: argparse.Namespace, teller: Teller) -> int:
 
 
 def _fetch(options: argparse.Namespace, teller: Teller) -> int:
-    from .engine import embeddings, export
-    from .progress import part
-
     request = embeddings.FetchRequest(
         dataset=options.dataset, year=options.year, extent=options.bbox,
         access=_access(options), limit_px=options.limit_px,
@@ -183,8 +196,6 @@ def _fetch(options: argparse.Namespace, teller: Teller) -> int:
 
 
 def _train(options: argparse.Namespace, teller: Teller) -> int:
-    from .engine import samples, training
-
     request = training.TrainRequest(
         labels=samples.load_labels(options.samples, options.class_field),
         dataset=options.dataset,
@@ -215,8 +226,6 @@ def _train(options: argparse.Namespace, teller: Teller) -> int:
 
 
 def _classify(options: argparse.Namespace, teller: Teller) -> int:
-    from .engine import classify
-
     request = classify.ClassifyRequest(
         head_path=options.head, year=options.year, extent=options.bbox, access=_access(options),
         out=options.out, confidence_out=options.confidence, limit_px=options.limit_px,
@@ -239,12 +248,10 @@ class _Worker:
     """The private environment's worker for one command; None where it is not needed or not there."""
 
     def __init__(self, *, needed: bool) -> None:
-        from .engine.worker import open_worker
-
         python = paths.worker_python()
         self._client = open_worker(str(python)) if needed and python.exists() else None
 
-    def __enter__(self) -> Any:  # noqa: ANN401 - the engine's own client
+    def __enter__(self) -> Optional[WorkerClient]:
         return self._client
 
     def __exit__(self, *_error: object) -> None:
@@ -253,23 +260,43 @@ class _Worker:
 
 
 def _access(options: argparse.Namespace) -> Access:
+    archive = options.archive.rstrip("/")
     return Access(
-        cache_dir=str(options.cache), archive=options.archive.rstrip("/"), offline=options.offline
+        cache_dir=str(options.cache),
+        archive=archive,
+        offline=options.offline,
+        network=NetworkSettings(proxies=_proxies(archive), ca_bundle=_authorities()),
     )
 
 
-def _status(summary: Any) -> int:  # noqa: ANN401 - imported late, see the commands
+def _proxies(archive: str) -> Tuple[Tuple[str, str], ...]:
+    """Return the system's proxies; the engine asks nobody but us."""
+    host = urlsplit(archive).hostname or ""
+    if urllib.request.proxy_bypass(host):
+        return ()
+    known = urllib.request.getproxies()
+    return tuple((f"{scheme}://", known[scheme]) for scheme in ("http", "https") if scheme in known)
+
+
+def _authorities() -> str:
+    named = (os.environ.get(name, "") for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"))
+    return next(filter(os.path.isfile, named), "")
+
+
+def _status(summary: FetchSummary) -> int:
     return PARTS_MISSING if summary.failed else OK
 
 
-def _facts(value: Any) -> Dict[str, Any]:  # noqa: ANN401
+def _facts(value: Any) -> Dict[str, Any]:  # noqa: ANN401 - any dataclass
     return dataclasses.asdict(value)
 
 
-def _fetched_lines(summary: Any) -> List[str]:  # noqa: ANN401
+def _fetched_lines(summary: FetchSummary) -> List[str]:
     lines = [
-        f"{summary.valid_px:,} of {summary.pixels:,} pixels are valid; "
-        f"{summary.bytes_fetched / 1e6:,.1f} MB were fetched in {summary.requests} requests."
+        (
+            f"{summary.valid_px:,} of {summary.pixels:,} pixels are valid; "
+            f"{summary.bytes_fetched / 1e6:,.1f} MB were fetched in {summary.requests} requests."
+        )
     ]
     if summary.absent:
         lines.append(f"Not published: {', '.join(summary.absent)}.")

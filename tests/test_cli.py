@@ -117,7 +117,10 @@ def test_an_extent_over_a_seam_gives_a_file_per_zone(cli, tmp_path, spelled):
 
 def test_the_south_is_written_in_its_own_crs(cli, tmp_path):
     out = tmp_path / "south.npz"
-    assert cli("fetch", *DATASET, "--bbox=32.55,-0.03,32.553,-0.028", "--out", str(out)).returncode == 0
+    assert (
+        cli("fetch", *DATASET, "--bbox=32.55,-0.03,32.553,-0.028", "--out", str(out)).returncode
+        == 0
+    )
     with np.load(out) as found:
         assert int(found["epsg"]) == 32736
         assert found["transform"][3] == pytest.approx(9996900, abs=400)
@@ -215,12 +218,28 @@ def test_progress_and_errors_are_json_lines_when_asked(cli, tmp_path):
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert {line["type"] for line in lines} == {"progress", "result"}
     assert lines[-1]["fetched"]["bytes_fetched"] > 0
-    failed = cli("fetch", "--dataset", "x", "--year", "1", "--bbox", BBOX, "--out", "x.npz", "--json")
+    failed = cli(
+        "fetch", "--dataset", "x", "--year", "1", "--bbox", BBOX, "--out", "x.npz", "--json"
+    )
     assert json.loads(failed.stdout)["error"] == "UnknownDataset"
 
 
+def test_the_systems_proxy_is_used_unless_the_host_is_excepted(server, tmp_path):
+    place = ["--bbox", BBOX, "--out", str(tmp_path / "a.npz"), "--cache", str(tmp_path / "cache")]
+    command = [sys.executable, "-m", "tessera_plugin", "fetch", *DATASET, *place]
+    direct = {k: v for k, v in os.environ.items() if k.lower() not in ("no_proxy", "http_proxy")}
+    proxied = {**direct, "http_proxy": server.url}
+    elsewhere = [*command, "--archive", "http://archive.invalid"]
+    assert subprocess.run(elsewhere, env=proxied, capture_output=True).returncode == 0
+    assert server.log[0].target.startswith("http://archive.invalid/npy/")
+    nobody = {**direct, "http_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"}
+    assert subprocess.run([*command, "--archive", server.url], env=nobody).returncode == 0
+
+
 def test_nothing_published_is_said(cli, tmp_path):
-    done = cli("fetch", *DATASET, "--bbox", "10.0,50.0,10.002,50.002", "--out", str(tmp_path / "a.npz"))
+    done = cli(
+        "fetch", *DATASET, "--bbox", "10.0,50.0,10.002,50.002", "--out", str(tmp_path / "a.npz")
+    )
     assert done.returncode == 1
     assert "no embeddings here" in done.stderr
     assert not (tmp_path / "a.npz").exists()

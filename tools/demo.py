@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -29,59 +29,64 @@ OUT = ROOT / "build" / "demo"
 BBOX = (0.105, 52.185, 0.145, 52.215)
 DATASET, DATASET_KEY, YEAR, PER_CLASS = "TESSERA 1.1 (Cambridge)", "1.1-cambridge", 2024, 8
 BYTES_PER_PIXEL = 132
+STEPS = ("idle", "open", "fetch", "label", "train", "classify")
 
 
 def main() -> int:
     """Run it; return 0 when every step worked."""
     shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir(parents=True)
-    archive = SampleArchive()
-    with RangeServer(archive) as server:
-        facts = drive(archive, server.url)
-        sent, requests = server.bytes_sent, len(server.log)
-    if "error" in facts:
-        print(facts["error"], file=sys.stderr)
-        print(f"The demo failed; pictures are in {OUT}", file=sys.stderr)
+    summary = run(OUT)
+    if "error" in summary:
+        print(summary["error"], file=sys.stderr)
+        print(f"The demo failed; see {OUT}", file=sys.stderr)
         return 1
-    summary = {
-        **judge(archive, OUT / "map.tif"),
-        "bytes_fetched": sent,
-        "requests": requests,
-        **facts,
-    }
-    summary["bytes_over_minimum"] = round(sent / (summary["pixels"] * BYTES_PER_PIXEL), 2)
-    (OUT / "summary.json").write_text(json.dumps(summary, indent=1), "utf-8")
     tell(summary)
-    missing = [name for name in expected() if not (OUT / name).exists()]
-    if missing:
-        print(f"Missing: {', '.join(missing)}", file=sys.stderr)
-    return 1 if missing else 0
+    lacking = missing(OUT)
+    if lacking:
+        print(f"Missing: {', '.join(lacking)}", file=sys.stderr)
+    return 1 if lacking else 0
 
 
-def drive(archive: SampleArchive, url: str) -> Dict[str, Any]:
-    """Open QGIS, let the person do the job, and return what they saw."""
+def run(folder: Path) -> Dict[str, Any]:
+    """Let a person do the main job; return what came out, also in summary.json."""
+    archive = SampleArchive()
     plan = {
-        "pictures": str(OUT / "pictures"),
+        "pictures": str(folder / "pictures"),
         "bbox": BBOX,
         "dataset": DATASET,
         "year": YEAR,
         "head": "MLP",
-        "classes": classes(archive),
-    }
-    settings = {
-        "archive": url,
-        "cache_dir": OUT / "cache",
-        "labels_path": OUT / "labels.gpkg",
-        "output_path": OUT / "map.tif",
+        "classes": classes(archive, BBOX),
     }
     start = time.monotonic()
-    facts = perform(OUT, "main_job.main_job", plan, settings)
-    return {**facts, "seconds": round(time.monotonic() - start, 1)}
+    with RangeServer(archive) as server:
+        settings = {
+            "archive": server.url,
+            "cache_dir": folder / "cache",
+            "labels_path": folder / "labels.gpkg",
+            "output_path": folder / "map.tif",
+        }
+        facts = perform(folder, "main_job.main_job", plan, settings)
+        sent, requests = server.bytes_sent, len(server.log)
+    if "error" in facts:
+        return facts
+    summary = {
+        **judge(archive, folder / "map.tif"),
+        "bytes_fetched": sent,
+        "requests": requests,
+        **facts,
+        "seconds": round(time.monotonic() - start, 1),
+    }
+    summary["bytes_over_minimum"] = round(sent / (summary["pixels"] * BYTES_PER_PIXEL), 2)
+    (folder / "summary.json").write_text(json.dumps(summary, indent=1), "utf-8")
+    return summary
 
 
-def classes(archive: SampleArchive) -> List[Dict[str, Any]]:
+def classes(
+    archive: SampleArchive, bbox: Tuple[float, float, float, float]
+) -> List[Dict[str, Any]]:
     """Return the classes with the places a person clicks, all well inside the view."""
-    west, south, east, north = BBOX
+    west, south, east, north = bbox
     inner = (west + 0.002, south + 0.002, east - 0.002, north - 0.002)
     points = archive.label_points(inner, PER_CLASS)
     return [
@@ -113,10 +118,12 @@ def judge(archive: SampleArchive, path: Path) -> Dict[str, Any]:
     }
 
 
-def expected() -> List[str]:
-    """Return the names of what has to be there."""
+def missing(folder: Path) -> List[str]:
+    """Return the names of what has to be there and is not."""
+    pictures = [f"pictures/{number:02d}-{name}.png" for number, name in enumerate(STEPS, 1)]
     head = f"labels_mlp_{DATASET_KEY}_{YEAR}.head"
-    return ["map.tif", "map_confidence.tif", "labels.gpkg", head, "summary.json"]
+    names = ["map.tif", "map_confidence.tif", "labels.gpkg", head, "summary.json", *pictures]
+    return [name for name in names if not (folder / name).exists()]
 
 
 def tell(summary: Dict[str, Any]) -> None:

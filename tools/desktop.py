@@ -54,7 +54,10 @@ def perform(
             process.wait(LIMIT_S + 30)
         except subprocess.TimeoutExpired:
             return {"error": f"QGIS did not end within {LIMIT_S + 30} s; see {folder}/qgis.log"}
-    return answer_of(folder)
+        facts = answer_of(folder)
+        if process.returncode and "error" not in facts:
+            return {**facts, "error": f"QGIS ended with status {process.returncode}"}
+        return facts
 
 
 def answer_of(folder: Path) -> Dict[str, Any]:

@@ -28,9 +28,7 @@ def main() -> int:
             settings["archive"] = stack.enter_context(RangeServer(SampleArchive())).url
         name = "profile-sample" if sample else "profile"
         profile = make_profile(ROOT / "build" / name, settings)
-        return subprocess.run(
-            qgis_command(profile), env=qgis_environment(), check=False
-        ).returncode
+        return subprocess.run(qgis_command(profile), env=qgis_environment(), check=False).returncode
 
 
 if __name__ == "__main__":

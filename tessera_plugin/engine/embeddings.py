@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..errors import NetworkFailed, NothingPublished, UnknownDataset
 from ..io.sources.base import EmbeddingSource, Failure, FetchSummary
 from ..io.sources.npy_tiles import NpyTiles
+from ..io.tiling import rows_to_read
 from ..progress import Report, silent
 from ..values import BLOCK_PX, Access, Extent, State, Window
 from . import catalog, grid
@@ -25,6 +26,7 @@ __all__ = [
     "FetchResult",
     "FetchSummary",
     "dequantise",
+    "download_bytes",
     "fetch",
     "open_source",
     "valid_mask",
@@ -82,6 +84,18 @@ def fetch(request: FetchRequest, report: Report = silent) -> FetchResult:
         summary = source.fetch(windows, report)
         _check_something(source, windows, summary)
         return FetchResult(windows, summary, request.dataset, request.year)
+
+
+def download_bytes(windows: Sequence[Window], depth: int = 128) -> int:
+    """Return about how many bytes a fetch takes with an empty cache, without asking anybody.
+
+    Published tiles come in whole rows, so this is more than the pixels themselves weigh.
+    """
+    return sum(
+        rows * tile.footprint().width * (depth + grid.SCALE_BYTES)
+        for window in windows
+        for tile, rows in rows_to_read(window).items()
+    )
 
 
 def dequantise(codes: NDArray[np.int8], scales: NDArray[np.floating[Any]]) -> NDArray[np.float32]:

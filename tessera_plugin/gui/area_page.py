@@ -42,6 +42,7 @@ class AreaPage(QWidget):
         self._iface, self._session = iface, session
         self._links = Links()
         self._problem: Optional[TesseraError] = None
+        self._fetch_tip = self.fetchButton.toolTip()
         self._result = Note("fetchNote", self)
         self.resultLayout.addWidget(self._result)
         self.fetchButton.setIcon(forms.icon("fetch"))
@@ -148,6 +149,7 @@ class AreaPage(QWidget):
     def _enable(self, *_: object) -> None:
         running = self._session.box.running
         self.fetchButton.setEnabled(not running and self._problem is None)
+        self.fetchButton.setToolTip(messages.waits_for(running) or self._fetch_tip)
         for widget in (self.datasetCombo, self.yearCombo):
             widget.setEnabled(not running)
 
@@ -167,7 +169,10 @@ class AreaPage(QWidget):
     def _came(self, fetched: jobs.Fetched, generation: int) -> None:
         summary = fetched.result.summary
         kind = note.WARNING if summary.failed or not summary.valid_px else note.SUCCESS
-        self._result.say("\n".join(self._sentences(summary)), kind)
+        told = self._sentences(summary)
+        if not summary.failed and not self._session.labels.counts:
+            told.append(self.tr("Next: label some places on the Labels page."))
+        self._result.say("\n".join(told), kind)
         if generation == self._session.project_generation:
             with view.kept(self._iface.mapCanvas()):
                 jobs.show_preview(QgsProject.instance(), fetched)

@@ -63,6 +63,8 @@ class _Tool(QgsMapTool):
 
     def to_lonlat(self, geometry: QgsGeometry) -> Optional[QgsGeometry]:
         """Return a geometry of the map in degrees, or None where it has no place on earth."""
+        if not self.canvas().mapSettings().destinationCrs().isValid():
+            return None  # a transform would leave it as it is
         result = QgsGeometry(geometry)
         try:
             result.transform(self._transform())

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -69,9 +70,10 @@ class LabelsPage(QWidget):
     def close_down(self) -> None:
         """Let go of what lives longer than the page."""
         self._links.close()
-        canvas = self._iface.mapCanvas()
-        for tool in (self._label_tool, self._remove_tool):
-            canvas.unsetMapTool(tool)
+        with contextlib.suppress(RuntimeError):  # when QGIS ends, the canvas may be gone first
+            for tool in (self._label_tool, self._remove_tool):
+                self._iface.mapCanvas().unsetMapTool(tool)
+                tool.deleteLater()
 
     # --- what is seen
 
@@ -171,8 +173,8 @@ class LabelsPage(QWidget):
             self.show_layers()
 
     def _rename(self, class_id: int, name: str) -> None:
-        name = name.strip()
-        if name and name != self._store.land_class(class_id).name:
+        name, known = name.strip(), self._store.land_class(class_id)
+        if name and known is not None and name != known.name:
             self._attempt(lambda: self._store.rename_class(class_id, name))
         self.refresh()
         self.show_layers()

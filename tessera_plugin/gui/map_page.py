@@ -171,13 +171,17 @@ class MapPage(QWidget):
         self._enable()
 
     def _enable(self, *_: object) -> None:
-        idle = not self._session.box.running
+        running = self._session.box.running
+        idle = not running
         self.trainButton.setEnabled(idle)
+        self.trainButton.setToolTip(
+            messages.waits_for(running) or self.tr("Learn the classes from the labels")
+        )
         self.loadHeadButton.setEnabled(idle)
         self.headCombo.setEnabled(idle)
         ready = self._head is not None and self._area.problem is None
         self.classifyButton.setEnabled(idle and ready)
-        self.classifyButton.setToolTip(self._why_not())
+        self.classifyButton.setToolTip(messages.waits_for(running) or self._why_not())
 
     def _why_not(self) -> str:
         if self._head is None:

@@ -7,6 +7,7 @@ Any other exception is a bug: it is shown as such, with a button for the details
 
 from __future__ import annotations
 
+import re
 import traceback
 from typing import Any, Callable, Dict, NamedTuple, Type
 
@@ -42,7 +43,18 @@ def explain(error: TesseraError) -> Told:
 
 def phase(message: str) -> str:
     """Return what the engine says it is at, translated where it is known."""
-    return _phases().get(message.strip().lower(), message)
+    for pattern, translated in _phases().items():
+        found = re.fullmatch(pattern, message.strip(), re.IGNORECASE)
+        if found:
+            return translated.format(*found.groups())
+    return message
+
+
+def waits_for(running: str) -> str:
+    """Return why a button can't be used while a job runs; empty when none does."""
+    if not running:
+        return ""
+    return translate("Messages", "“{}” is running: wait for it or cancel it.").format(running)
 
 
 def log(error: BaseException) -> str:
@@ -305,10 +317,16 @@ _EXPLAIN: Dict[Type[BaseException], Callable[[Any], Told]] = {
 
 
 def _phases() -> Dict[str, str]:
+    """Return what the engine may say, as patterns, and how it is said here."""
     return {
         "classify": translate("Messages", "Classifying"),
         "preview": translate("Messages", "Drawing the preview"),
         "overviews": translate("Messages", "Building overviews"),
         "reading back": translate("Messages", "Checking what was written"),
         "reading embeddings": translate("Messages", "Reading embeddings"),
+        "looking in the cache": translate("Messages", "Looking in the cache"),
+        "checking what has arrived": translate("Messages", "Checking what has arrived"),
+        r"looking up (\w+) tiles?": translate("Messages", "Looking up tiles: {}"),
+        r"fetching ([\d.]+) of ([\d.]+) mb": translate("Messages", "Fetching {} of {} MB"),
+        r"epoch (\d+)": translate("Messages", "Epoch {}"),
     }

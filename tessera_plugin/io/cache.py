@@ -302,7 +302,7 @@ class BlockCache:
         """Check that the disk has room for blocks that are not there yet. Raises: DiskFull."""
         new = sum(not self.block_path(block).exists() for block in blocks)
         if new:
-            check_space(self.root / "x", new * self.block_bytes)
+            check_space(self.root, new * self.block_bytes)
 
     def _tile_path(self, name: str) -> Path:
         return self.folder / "tiles" / f"{name}.json"

@@ -8,7 +8,7 @@ import functools
 import math
 import re
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Dict, Optional, Tuple
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from .projection import LONLAT, transform_points, zone_crs, zone_of
 
 STEP = 10
 """Edge of a tile in hundredths of a degree."""
+
+_CELL_PX = 8  # grain of the estimate of what has to be read
 
 _NAME = re.compile(r"grid_(-?\d+)\.(\d\d)_(-?\d+)\.(\d\d)")
 
@@ -92,6 +94,28 @@ def tiles_of(window: Window) -> Tuple[Tile, ...]:
             if tile.zone == window.zone and tile.footprint().intersection(window):
                 found.append(tile)
     return tuple(sorted(found))
+
+
+def rows_to_read(window: Window) -> Dict[Tile, int]:
+    """Return how many rows of which tiles a window needs, to within a few rows, asking nobody.
+
+    A tile that comes later in the order is needed only where no earlier one reaches.
+    """
+    is_free = np.ones([-(-size // _CELL_PX) for size in window.shape], dtype=np.bool_)
+    rows: Dict[Tile, int] = {}
+    for tile in tiles_of(window):
+        part = tile.footprint().intersection(window)
+        if part is None:
+            continue
+        here = tuple(
+            slice(span.start // _CELL_PX, -(-span.stop // _CELL_PX))
+            for span in part.slices_in(window)
+        )
+        cells = int(is_free[here].any(axis=1).sum())
+        if cells:
+            rows[tile] = min(cells * _CELL_PX, part.height)
+            is_free[here] = False
+    return rows
 
 
 @functools.lru_cache(maxsize=4096)

@@ -524,7 +524,8 @@ def create_file(path: str) -> None:
     except OSError as error:
         raise NotWritable(path, error.strerror or str(error)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the usual case: it has been renamed
+            temporary.unlink()
 
 
 def _create_table(path: Path, name: str, *, is_first: bool) -> None:

@@ -30,6 +30,7 @@ class Session(QObject):
         super().__init__(parent)
         self._store = store
         self._settings = settings_module.load(store)
+        self._is_closed = False
         self.box = TaskBox(self)
         self.labels = LabelStore(self)
         self.project_generation = 0
@@ -68,6 +69,9 @@ class Session(QObject):
 
     def close(self) -> None:
         """End what runs, quietly; nothing that was made is lost."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         QgsProject.instance().cleared.disconnect(self._project_cleared)
         self.box.close()
         self.compute.stop()

@@ -15,6 +15,7 @@ from tessera_plugin.errors import (
     UnknownDataset,
     UnknownYear,
 )
+from tessera_plugin.io import tiling
 from tessera_plugin.progress import Cancelled
 from tessera_plugin.values import Access, Extent, NetworkSettings, State, Window
 from tests.archive import layout, planted
@@ -182,3 +183,23 @@ def test_cancel_goes_through(server, tmp_path):
     with pytest.raises(Cancelled):
         embeddings.fetch(request_for(server, tmp_path), report)
     assert server.log == []
+
+
+@pytest.mark.parametrize(
+    "extent",
+    [
+        Extent(0.120, 52.190, 0.130, 52.195),  # inside one tile
+        Extent(0.095, 52.190, 0.115, 52.206),  # where four tiles meet
+        SEAM,
+    ],
+)
+def test_what_a_fetch_will_take_is_told_beforehand(server, tmp_path, extent):
+    told = embeddings.download_bytes(grid.windows_of(extent))
+    took = embeddings.fetch(request_for(server, tmp_path, extent)).summary.bytes_fetched
+    assert 0.9 * took < told < 1.25 * took
+
+
+def test_a_small_extent_costs_whole_rows_of_its_tile():
+    window = Window(31, -578800, 30200, 10, 10)
+    (width,) = {tile.footprint().width for tile in tiling.rows_to_read(window)}
+    assert embeddings.download_bytes([window]) == 10 * width * 132

@@ -4,12 +4,14 @@
 
 import base64
 import email.utils
+import gc
 import shutil
 import socket
 import ssl
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -148,7 +150,7 @@ def test_silence_is_tried_again_after_the_timeout(server):
     assert client.get_range(url(server), 0, 1000).data == DATA[:1000]
     assert client.requests == 3
     server.faults.append(Fault.stall(5, count=FOREVER))
-    with pytest.raises(Unreachable, match="nothing came for 0.2 s"):
+    with pytest.raises(Unreachable, match=r"nothing came for 0\.2 s"):
         client.get_range(url(server), 0, 1000)
     client.close()
 
@@ -418,7 +420,7 @@ def test_an_unknown_authority_is_refused_at_once(tls_server, client):
 
 def test_a_certificate_file_that_is_not_there(tls_server):
     client = HttpClient(NetworkSettings(ca_bundle="/nowhere/ca.pem"))
-    with pytest.raises(NetworkFailed, match="/nowhere/ca.pem"):
+    with pytest.raises(NetworkFailed, match=r"/nowhere/ca\.pem"):
         client.get_range(url(tls_server), 0, 10)
     assert client.requests == 1
     client.close()
@@ -473,7 +475,7 @@ def test_cancel_ends_a_request_at_once(server, fault):
     server.faults.append(fault)
     seconds, raised = cancelled_after(client, url(server))
     assert isinstance(raised, Cancelled)
-    assert seconds < 0.5
+    assert seconds < 1
     with pytest.raises(Cancelled):
         client.get_range(url(server), 0, 10)
 
@@ -484,7 +486,7 @@ def test_cancel_ends_a_tls_request_at_once(tls_server, certificate, fault):
     tls_server.faults.append(fault)
     seconds, raised = cancelled_after(client, url(tls_server))
     assert isinstance(raised, Cancelled)
-    assert seconds < 0.5
+    assert seconds < 1
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -498,17 +500,17 @@ def test_cancel_ends_a_connection_that_is_accepted_and_never_answered(scheme, pr
         client = HttpClient(NetworkSettings(proxies=proxies))
         seconds, raised = cancelled_after(client, f"{scheme}://{host}/a")
     assert isinstance(raised, Cancelled)
-    assert seconds < 0.5
+    assert seconds < 1
 
 
 def test_no_socket_is_left_behind(server):
     """The duplicates that make cancel work are closed with their connections."""
-    import gc
-    import os
-
+    descriptors = Path("/proc/self/fd")
+    if not descriptors.is_dir():
+        pytest.skip("descriptors can't be counted here")
     client = HttpClient(QUICK)
     client.get_range(url(server), 0, 10)
-    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    before = len(list(descriptors.iterdir()))
     for _ in range(10):
         server.faults.append(Fault.reset(after=10))
         client.get_range(url(server), 0, 1000)
@@ -516,7 +518,6 @@ def test_no_socket_is_left_behind(server):
     while server.active and time.monotonic() < deadline:
         time.sleep(0.01)
     gc.collect()
-    if before:
-        assert len(os.listdir("/proc/self/fd")) <= before + 2
+    assert len(list(descriptors.iterdir())) <= before + 2
     client.close()
     assert all(not line._doubles for line in client._lines)

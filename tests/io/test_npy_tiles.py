@@ -23,6 +23,7 @@ import pytest
 
 from tessera_plugin.engine import catalog
 from tessera_plugin.errors import DiskFull, NotWritable
+from tessera_plugin.io import files
 from tessera_plugin.io.http import ObjectChanged
 from tessera_plugin.io.sources import npy_tiles, pieces
 from tessera_plugin.io.sources.base import Failure, FetchSummary
@@ -704,7 +705,9 @@ def test_an_etag_of_a_multipart_upload_is_no_checksum(tiny, tmp_path):
 def test_a_checksum_is_right_in_whatever_order_the_parts_come(monkeypatch):
     data = np.random.default_rng(1).bytes(10_000)
     info = pieces.ObjectInfo('"x"', len(data), "", 100, data[:100].decode("latin-1"))
-    digest = pieces._Digest(info, hashlib.md5(data).hexdigest(), lambda: None)
+    digest = pieces._Digest(
+        info, hashlib.md5(data, usedforsecurity=False).hexdigest(), lambda: None
+    )
     starts = np.random.default_rng(2).permutation(np.arange(100, 10_000, 100))
     for start in starts:
         digest.add(int(start), data[start : start + 100])
@@ -718,7 +721,9 @@ def test_a_checksum_is_right_in_whatever_order_the_parts_come(monkeypatch):
 def test_parts_that_come_early_wait_and_memory_stays_bounded(monkeypatch):
     monkeypatch.setattr(pieces, "AHEAD_BYTES", 1000)
     info = pieces.ObjectInfo('"x"', 5000, "", 0, "")
-    digest = pieces._Digest(info, hashlib.md5(bytes(5000)).hexdigest(), lambda: None)
+    digest = pieces._Digest(
+        info, hashlib.md5(bytes(5000), usedforsecurity=False).hexdigest(), lambda: None
+    )
     early = threading.Thread(target=digest.add, args=(1000, bytes(4000)))
     early.start()
     early.join(0.3)
@@ -815,7 +820,7 @@ def test_cancel_answers_within_a_second_whatever_the_server_does(archive, server
     threads = threading.active_count()
     with pytest.raises(Cancelled):
         source.fetch([window], report)
-    assert time.monotonic() - moments[0] < 0.5
+    assert time.monotonic() - moments[0] < 1
     server.close_connections()
     deadline = time.monotonic() + 3
     while any(t.name == "tessera-fetch" for t in threading.enumerate()):
@@ -914,8 +919,6 @@ def test_two_processes_fill_one_cache_at_once(archive, server, tmp_path):
 
 
 def test_too_little_room_stops_before_anything_is_fetched(archive, server, tmp_path, monkeypatch):
-    from tessera_plugin.io import files
-
     monkeypatch.setattr(files, "free_bytes", lambda path: 10_000_000)
     with pytest.raises(DiskFull) as caught:
         opened(server, tmp_path).fetch([corner(archive, "grid_0.15_52.15", 80, 80)])

@@ -88,9 +88,7 @@ class Desktop:
     def zoom_to(self, west, south, east, north, crs=MERCATOR):
         self.canvas.setDestinationCrs(crs)
         to_map = QgsCoordinateTransform(LONLAT, crs, QgsProject.instance())
-        self.canvas.setExtent(
-            to_map.transformBoundingBox(QgsRectangle(west, south, east, north))
-        )
+        self.canvas.setExtent(to_map.transformBoundingBox(QgsRectangle(west, south, east, north)))
 
     def pixel(self, lon, lat):
         crs = self.canvas.mapSettings().destinationCrs()
@@ -120,9 +118,7 @@ class Desktop:
         held = Qt.MouseButton.NoButton if kind == QEvent.Type.MouseButtonRelease else left
         place, modifiers = QPointF(pixel), Qt.KeyboardModifier.NoModifier
         there = QPointF(viewport.mapToGlobal(pixel))
-        QgsApplication.sendEvent(
-            viewport, QMouseEvent(kind, place, there, button, held, modifiers)
-        )
+        QgsApplication.sendEvent(viewport, QMouseEvent(kind, place, there, button, held, modifiers))
 
     def close(self):
         self.canvas.stopRendering()

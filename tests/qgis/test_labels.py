@@ -14,6 +14,7 @@ import pytest
 from osgeo import ogr
 from qgis.core import (
     QgsCategorizedSymbolRenderer,
+    QgsFeature,
     QgsGeometry,
     QgsPointXY,
     QgsProject,
@@ -109,7 +110,7 @@ def test_a_killed_qgis_loses_nothing(path):
             store.add_label(QgsGeometry.fromPointXY(QgsPointXY(number, 1)), water.id, 2024)
         os.kill(os.getpid(), signal.SIGKILL)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], timeout=60)
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL
     assert len(rows(path, "label_points")) == 7
     again = LabelStore()
@@ -222,8 +223,6 @@ def test_a_saved_project_does_not_get_the_layers_twice(store, tmp_path):
 def test_what_somebody_else_draws_is_taken(store, path):
     store.add_class("Water")
     layer = QgsVectorLayer(f"{path}|layername=label_points", "x", "ogr")
-    from qgis.core import QgsFeature
-
     feature = QgsFeature(layer.fields())
     feature.setGeometry(point(3, 3))
     feature["class_id"], feature["class_name"] = 9, "Drawn"
@@ -284,16 +283,3 @@ def test_a_folder_that_takes_no_files_is_said(qgis_new_project, tmp_path):
     store.open(str(tmp_path / "file" / "labels.gpkg"))
     with pytest.raises(NotWritable):
         store.add_class("Water")
-
-
-def test_a_locked_file_is_said_and_nothing_is_counted(store, path):
-    water = store.add_class("Water")
-    blocker = sqlite3.connect(path, timeout=0)
-    blocker.execute("BEGIN IMMEDIATE")
-    with pytest.raises(NotWritable):
-        store.add_label(point(1, 1), water.id, 2024)
-    blocker.rollback()
-    blocker.close()
-    assert dict(store.counts) == {}
-    store.add_label(point(1, 1), water.id, 2024)
-    assert len(rows(path, "label_points")) == 1

@@ -15,7 +15,8 @@ from qgis.core import (
     QgsSingleBandPseudoColorRenderer,
 )
 from qgis.PyQt.QtCore import Qt
-from qgis.PyQt.QtWidgets import QApplication, QWidget
+from qgis.PyQt.QtGui import QColor
+from qgis.PyQt.QtWidgets import QApplication, QMessageBox, QWidget
 
 from tests.archive.ground import CLASSES
 from tests.servers import Fault
@@ -276,3 +277,94 @@ def test_a_head_of_another_dataset_is_refused(hands, archive):
     hands.classify()
     assert "1.1-cambridge" in hands.note("classifyNote")
     assert "1.0-vultr" in hands.note("classifyNote")
+
+
+def test_digits_choose_a_class_but_can_be_typed(hands, qtbot):
+    hands.add_classes()
+    qtbot.keyClicks(hands.find("classNameEdit"), "Crop 12")
+    assert hands.find("classNameEdit").text() == "Crop 12"
+    assert hands.find("classTable").currentRow() == 5
+    hands.find("undoButton").setFocus()
+    hands.find("classTable").setFocus()
+    qtbot.keyClick(hands.find("classTable"), Qt.Key.Key_2)
+    assert [each.row() for each in hands.find("classTable").selectionModel().selectedRows()] == [1]
+    assert hands.dock._session.settings.active_class == 2
+
+
+def test_classes_are_renamed_recoloured_and_removed(hands, qtbot, tmp_path, monkeypatch):
+    hands.add_classes()
+    hands.click("labelToolButton")
+    hands.desktop.click(0.11, 52.19)
+    table = hands.find("classTable")
+    table.item(5, 2).setText("Quarry")
+    hands.find("classColor6").setColor(QColor("#112233"))
+    (row,) = read(tmp_path / "labels.gpkg", "label_points")
+    assert (row["class_name"], row["class_id"]) == ("Quarry", 6)
+    colors = {each["name"]: each["color"] for each in read(tmp_path / "labels.gpkg", "classes")}
+    assert colors["Quarry"] == "#112233"
+    (points,) = [layer for layer in tessera_layers() if layer.name() == "Label points"]
+    assert points.renderer().categories()[5].label() == "Quarry"
+    answers = iter([QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes])
+    monkeypatch.setattr(QMessageBox, "question", lambda *_: next(answers))
+    hands.click("removeClassButton")
+    assert table.rowCount() == 6
+    hands.click("removeClassButton")
+    assert table.rowCount() == 5
+    assert read(tmp_path / "labels.gpkg", "label_points") == []
+    hands.click("undoButton")
+    assert table.rowCount() == 6
+    assert len(read(tmp_path / "labels.gpkg", "label_points")) == 1
+
+
+def test_labels_are_there_again_in_another_session(hands, make_dock, archive, server, tmp_path):
+    hands.add_classes()
+    hands.label(archive.label_points(SMALL, per_class=1))
+    hands.dock.close_down()
+    hands.dock._session.close()
+    QgsProject.instance().clear()
+    dock = make_dock(archive=server.url)
+    table = dock.findChild(QWidget, "classTable")
+    assert [table.item(row, 3).text() for row in range(6)] == ["1"] * 6
+    assert [layer.name() for layer in tessera_layers()] == ["Label points", "Label polygons"]
+
+
+def test_a_label_file_that_cannot_be_read_does_not_stop_the_work(make_dock, tmp_path, desktop):
+    (tmp_path / "labels.gpkg").write_bytes(b"broken")
+    dock = make_dock()
+    assert "can't be read" in desktop.bar.currentItem().title()
+    assert dock.findChild(QWidget, "labelsPath").text().endswith("labels_new.gpkg")
+    assert (tmp_path / "labels.gpkg").read_bytes() == b"broken"
+
+
+def test_the_mlp_learns_with_a_live_curve(hands, archive, monkeypatch):
+    python = Path(__file__).resolve().parents[2] / "build" / "worker" / "bin" / "python"
+    if not python.is_file():
+        pytest.skip("there is no private environment")
+    hands.dock._session.update(worker_python=str(python))
+    hands.fetch()
+    hands.add_classes()
+    hands.label(archive.label_points(SMALL, per_class=PER_CLASS))
+    hands.page(MAP)
+    combo = hands.find("headCombo")
+    combo.setCurrentIndex(combo.findData("mlp"))
+    seen = []
+    hands.dock._session.box.told.connect(lambda *_: seen.append(hands.find("lossCurve").epochs))
+    hands.train()
+    assert hands.find("lossCurve").isVisible()
+    assert hands.find("lossCurve").epochs > 5
+    assert len(set(seen)) > 1
+    assert "MLP" in hands.find("refitLabel").text()
+    hands.classify()
+    assert "pixels classified" in hands.note("classifyNote")
+
+
+def test_a_worker_that_dies_is_said(hands, archive, tmp_path):
+    dying = tmp_path / "python"
+    dying.write_text("#!/bin/sh\necho no luck today >&2\nexit 3\n")
+    dying.chmod(0o755)
+    hands.dock._session.update(worker_python=str(dying), head_kind="mlp")
+    hands.add_classes()
+    hands.label(archive.label_points(SMALL, per_class=PER_CLASS))
+    hands.train()
+    assert "PyTorch" in hands.note("trainNote")
+    assert hands.find("trainButton").isEnabled()

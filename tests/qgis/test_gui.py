@@ -1,0 +1,252 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Forms, messages and dialogs; and that every word can be translated."""
+
+import ast
+import dataclasses
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+from qgis.PyQt.QtCore import Qt
+from qgis.PyQt.QtWidgets import QDialog, QPushButton, QWidget
+
+from tessera_plugin import errors, paths
+from tessera_plugin.engine.accuracy import assess
+from tessera_plugin.gui import forms, messages, text
+from tessera_plugin.gui.area_page import AreaPage
+from tessera_plugin.gui.colors import color_for
+from tessera_plugin.gui.curve import LossCurve
+from tessera_plugin.gui.dialogs import AboutDialog, SettingsDialog
+from tessera_plugin.gui.matrix import MatrixView
+from tessera_plugin.values import PUBLIC_ARCHIVE, LandClass
+
+FORMS = sorted(paths.UI.glob("*.ui"))
+SOURCES = sorted((paths.ROOT / "tessera_plugin" / "gui").glob("*.py"))
+CHILDREN = [
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type)
+    and issubclass(kind, errors.TesseraError)
+    and kind is not errors.TesseraError
+]
+VALUES = {
+    "str": "something",
+    "int": 12_345,
+    "float": 1.5,
+    "Tuple[str, ...]": ("a", "b"),
+    "Tuple[int, ...]": (2017, 2025),
+    "Tuple[Tuple[str, int], ...]": (("Water", 1), ("Forest", 0)),
+}
+
+
+# --- forms
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.stem)
+def test_every_form_loads(qgis_app, form):
+    root = ElementTree.parse(form).getroot().find("widget")
+    widget = QDialog() if root.get("class") == "QDialog" else QWidget()
+    forms.load(form.stem, widget)
+    for element in root.iter("widget"):
+        name = element.get("name")
+        assert name == widget.objectName() or widget.findChild(QWidget, name) is not None, name
+
+
+@pytest.mark.parametrize("icon", sorted(paths.ICONS.glob("*.svg")), ids=lambda path: path.stem)
+def test_every_icon_draws(qgis_app, icon):
+    image = forms.icon(icon.stem).pixmap(24, 24).toImage()
+    colors = {image.pixelColor(x, y).name() for x in range(24) for y in range(24)}
+    assert len(colors) > 2
+
+
+# --- messages
+
+
+@pytest.mark.parametrize("kind", CHILDREN, ids=lambda kind: kind.__name__)
+def test_every_error_is_two_sentences(qgis_app, kind):
+    facts = {field.name: VALUES[field.type] for field in dataclasses.fields(kind)}
+    told = messages.explain(kind(**facts))
+    assert kind in messages._EXPLAIN
+    for sentence in told:
+        assert sentence[0].isupper() or sentence.startswith("something"), sentence
+        assert "{" not in sentence
+    assert told.advice.endswith(".")
+
+
+def test_a_bug_is_shown_with_a_button_for_its_details(qgis_app, desktop, qtbot, monkeypatch):
+    seen = []
+    monkeypatch.setattr(messages, "show_details", lambda parent, details: seen.append(details))
+    try:
+        raise RuntimeError("oops")
+    except RuntimeError as error:
+        messages.show_error(desktop.bar, error)
+    item = desktop.bar.currentItem()
+    assert "Unexpected error" in item.title()
+    qtbot.mouseClick(item.findChild(QPushButton, "detailsButton"), Qt.MouseButton.LeftButton)
+    assert "RuntimeError: oops" in seen[0]
+    assert "test_gui.py" in seen[0]
+
+
+def test_an_expected_error_says_what_to_do(desktop):
+    messages.show_error(desktop.bar, errors.DiskFull("/data", 5_000_000))
+    item = desktop.bar.currentItem()
+    assert "5.0 MB" in item.title()
+    assert "Make room" in item.text()
+
+
+def test_what_the_engine_says_on_the_way(qgis_app):
+    assert messages.phase("classify") == "Classifying"
+    assert messages.phase("Fetching 3.1 of 12.0 MB") == "Fetching 3.1 of 12.0 MB"
+
+
+# --- words
+
+
+def calls(tree):
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+def called(node):
+    function = node.func
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+def test_only_plain_strings_are_translated(source):
+    """A name inside tr(f"…") would never be found in a dictionary."""
+    for node in calls(ast.parse(source.read_text("utf-8"))):
+        is_plain = isinstance(node.func, ast.Name)  # a painter translates too
+        if called(node) == "tr" or (called(node) == "translate" and is_plain):
+            words = node.args[-1]
+            assert isinstance(words, ast.Constant), f"{source.name}:{node.lineno}"
+            assert isinstance(words.value, str)
+
+
+SHOWN = re.compile(r"^(set(Text|ToolTip|WindowTitle|PlaceholderText|Title|Filter|Html)|say|addItem"
+                   r"|addAction|addTab|createMessage|pushMessage|QLabel|QPushButton)$")  # fmt: skip
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+def test_no_word_is_shown_untranslated(source):
+    for node in calls(ast.parse(source.read_text("utf-8"))):
+        if not SHOWN.match(called(node)):
+            continue
+        for argument in node.args:
+            constants = [argument] if isinstance(argument, ast.Constant) else []
+            if isinstance(argument, ast.JoinedStr):
+                constants = [each for each in argument.values if isinstance(each, ast.Constant)]
+            for constant in constants:
+                plain = re.sub(r"<[^>]*>", "", str(constant.value))
+                assert not re.search(r"[A-Za-z]{2}", plain), f"{source.name}:{node.lineno} {plain}"
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+def test_gui_is_ready_for_qt_6(source):
+    text = source.read_text("utf-8")
+    assert "PyQt5" not in text
+    assert "exec_(" not in text
+    # Qt.Name.Value is scoped, Qt.Value is not
+    assert not re.findall(r"\bQt\.[A-Z]\w+(?![\w.])", text)
+
+
+def test_numbers_as_people_write_them(qgis_app):
+    assert text.count(92_000) == "92,000"
+    assert text.size(12_144_000) == "12 MB"
+    assert text.size(1_250_000_000) == "1.2 GB" or text.size(1_250_000_000) == "1.3 GB"
+    assert text.area_km2(0.92) == "0.92 km²"
+    assert text.area_km2(29.4) == "29 km²"
+    assert text.percent(None) == "\u2013"
+    assert text.percent(0.912, 1) == "91.2 %"
+    assert text.seconds(0.01) == "under 0.1 s"
+    assert text.seconds(600) == "10 min"
+
+
+def test_expected_colours():
+    assert color_for("Open Water", []) == "#4e79a7"
+    assert color_for("Water", ["#4e79a7"]) == ""
+    assert color_for("Zzz", []) == ""
+
+
+# --- widgets
+
+
+def test_the_matrix_says_what_is_a_row_and_what_a_column(qgis_app, qtbot):
+    classes = (LandClass(1, "Water", "#0000ff"), LandClass(2, "Forest", "#00ff00"))
+    reference, mapped = np.array([1, 1, 1, 2]), np.array([1, 1, 2, 2])
+    view = MatrixView(None)
+    qtbot.addWidget(view)
+    view.show_accuracy(assess(reference, mapped, classes), classes)
+    table = view.table
+    cells = [[table.item(r, c).text() for c in range(3)] for r in range(2)]
+    assert cells == [["2", "1", "80 %"], ["·", "1", "67 %"]]
+    assert table.verticalHeaderItem(0).toolTip() == "Reference: Water"
+    assert table.horizontalHeaderItem(1).toolTip() == "Mapped as: Forest"
+    assert "1 test pixels of Water were mapped as Forest" in table.item(0, 1).toolTip()
+    view.resize(340, 300)
+    assert not view.grab().isNull()
+
+
+def test_the_curve_draws_also_without_validation(qgis_app, qtbot):
+    curve = LossCurve(None)
+    qtbot.addWidget(curve)
+    curve.resize(340, 150)
+    assert not curve.grab().isNull()
+    for epoch in range(1, 5):
+        curve.add(epoch, 1 / epoch, float("nan"))
+    image = curve.grab().toImage()
+    colors = {image.pixelColor(x, y).name() for x in range(340) for y in range(150)}
+    assert "#3b82b8" in colors
+    assert curve.epochs == 4
+
+
+def test_settings_are_chosen_and_remembered(make_session, store, qtbot):
+    session = make_session()
+    dialog = SettingsDialog(session, None)
+    qtbot.addWidget(dialog)
+    assert dialog.archiveEdit.text() == ""
+    dialog.cacheFolder.setFilePath("/some/where")
+    dialog.archiveEdit.setText("http://127.0.0.1:9/root/")
+    dialog.limitSpin.setValue(2.5)
+    dialog.connectionsSpin.setValue(2)
+    assert "250 km²" in dialog.limitNote.text()
+    dialog.accept()
+    found = session.settings
+    assert (found.cache_dir, found.archive) == ("/some/where", "http://127.0.0.1:9/root")
+    assert (found.limit_px, found.connections) == (2_500_000, 2)
+    assert store["tessera/limit_px"] == 2_500_000
+    again = SettingsDialog(session, None)
+    qtbot.addWidget(again)
+    again.archiveEdit.setText("")
+    again.accept()
+    assert session.settings.archive == PUBLIC_ARCHIVE
+
+
+def test_about_names_licence_citation_and_hosts(make_session, qtbot):
+    dialog = AboutDialog(make_session(), "1.2.3", None)
+    qtbot.addWidget(dialog)
+    told = dialog.aboutText.toPlainText()
+    for words in ("CC0", "Feng", "2506.20380", "data.source.coop", "General Public License"):
+        assert words in told
+    assert "1.2.3" in dialog.titleLabel.text()
+    other = AboutDialog(make_session(archive="http://archive.local:80/x"), "1", None)
+    qtbot.addWidget(other)
+    assert "archive.local" in other.aboutText.toPlainText()
+
+
+def test_a_year_that_a_dataset_lacks_becomes_the_nearest(make_dock):
+    dock = make_dock(dataset="1.1-cambridge", year=2016)
+    page: AreaPage = dock.area
+    assert page.yearCombo.currentText() == "2016"
+    page.datasetCombo.setCurrentIndex(page.datasetCombo.findData("1.0-vultr"))
+    assert page.yearCombo.currentText() == "2017"
+    assert dock._session.settings.year == 2017
+
+
+def test_the_dock_fits_its_width(make_dock, qtbot):
+    dock = make_dock()
+    for index in range(3):
+        dock._contents.pages.setCurrentIndex(index)
+        area = dock._contents.pages.widget(index)
+        assert area.widget().minimumSizeHint().width() <= 380
