@@ -76,6 +76,7 @@ class AreaPage(QWidget):
         except TesseraError as error:
             self._problem = error
             self.sizeLabel.setText(self._refusal(error))
+            self.downloadLabel.hide()
         else:
             self._problem = None
             self.sizeLabel.setText(
@@ -83,6 +84,7 @@ class AreaPage(QWidget):
                     text.area_km2(size.area_km2), text.count(size.pixels), text.size(size.bytes)
                 )
             )
+            self._tell_download()
         self._enable()
         self.measured.emit()
 
@@ -102,11 +104,20 @@ class AreaPage(QWidget):
         self._links.connect(canvas.destinationCrsChanged, self._settle.start)
         self._links.connect(canvas.layersChanged, self._settle.start)
         self._links.connect(self._session.settings_changed, self._settle.start)
+        self._links.connect(self._session.warm, self.measure)
         self._links.connect(box.started, self._enable)
         self._links.connect(box.ended, self._enable)
         self.datasetCombo.currentIndexChanged.connect(self._dataset_chosen)
         self.yearCombo.currentIndexChanged.connect(self._year_chosen)
         self.fetchButton.clicked.connect(self._fetch)
+
+    def _tell_download(self) -> None:
+        self.downloadLabel.setVisible(self._session.is_warm)
+        if self._session.is_warm:
+            amount = snapshot.download_bytes(self.extent(), self._depth())
+            self.downloadLabel.setText(
+                self.tr("To fetch: up to {}, less what the cache has.").format(text.size(amount))
+            )
 
     def _fill_datasets(self) -> None:
         datasets = snapshot.datasets()

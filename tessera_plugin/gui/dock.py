@@ -67,11 +67,11 @@ class TesseraDock(QgsDockWidget):
         for page in (self.area, self.labels, self.map):
             page.close_down()
 
-    def show_settings(self) -> None:
+    def show_settings(self, *_: object) -> None:
         """Open the settings."""
         SettingsDialog(self._session, self._iface.mainWindow()).exec()
 
-    def show_about(self) -> None:
+    def show_about(self, *_: object) -> None:
         """Say what the plugin and its data are."""
         AboutDialog(self._session, self._version, self._iface.mainWindow()).exec()
 
@@ -97,8 +97,12 @@ class TesseraDock(QgsDockWidget):
         menu = QMenu(self._contents)
         menu.setObjectName("tesseraMenu")
         options = QgsApplication.getThemeIcon("/mActionOptions.svg")
-        menu.addAction(options, self.tr("Settings…"), self.show_settings)
-        menu.addAction(forms.icon("tessera"), self.tr("About Tessera…"), self.show_about)
+        entries = (
+            (options, self.tr("Settings…"), self.show_settings),
+            (forms.icon("tessera"), self.tr("About Tessera…"), self.show_about),
+        )
+        for icon, name, slot in entries:
+            menu.addAction(icon, name).triggered.connect(slot)
         button = QToolButton(self._contents)
         button.setObjectName("menuButton")
         button.setToolTip(self.tr("Settings and about"))

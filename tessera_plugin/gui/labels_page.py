@@ -10,6 +10,7 @@ from typing import Any, Callable, Optional
 
 from qgis.core import QgsApplication, QgsGeometry, QgsProject
 from qgis.gui import QgisInterface, QgsMapTool
+from qgis.PyQt import sip
 from qgis.PyQt.QtCore import Qt, QTimer, pyqtSignal
 from qgis.PyQt.QtGui import QKeySequence
 from qgis.PyQt.QtWidgets import QFileDialog, QMessageBox, QWidget
@@ -44,6 +45,7 @@ class LabelsPage(QWidget):
         self._table = ClassTable(self.classTable)
         self._label_tool = LabelTool(iface.mapCanvas())
         self._remove_tool = RemoveTool(iface.mapCanvas(), self._store.at)
+        self._tool_before: Optional[QgsMapTool] = None
         self._dress()
         self._connect()
         self.refresh()
@@ -72,7 +74,7 @@ class LabelsPage(QWidget):
         self._links.close()
         with contextlib.suppress(RuntimeError):  # when QGIS ends, the canvas may be gone first
             for tool in (self._label_tool, self._remove_tool):
-                self._iface.mapCanvas().unsetMapTool(tool)
+                self._put_away(tool)
                 tool.deleteLater()
 
     # --- what is seen
@@ -260,12 +262,24 @@ class LabelsPage(QWidget):
     def _toggled(self, tool: QgsMapTool, on: bool) -> None:  # noqa: FBT001 - a Qt slot
         canvas = self._iface.mapCanvas()
         if on:
+            if canvas.mapTool() not in (self._label_tool, self._remove_tool):
+                self._tool_before = canvas.mapTool()
             canvas.setMapTool(tool)
             canvas.setFocus()
-        elif canvas.mapTool() == tool:
-            canvas.unsetMapTool(tool)
+        else:
+            self._put_away(tool)
         self._enable()
         self._say_hint()
+
+    def _put_away(self, tool: QgsMapTool) -> None:
+        """Give the map the tool back that it had before."""
+        canvas, before = self._iface.mapCanvas(), self._tool_before
+        if canvas.mapTool() != tool:
+            return
+        if before is not None and not sip.isdeleted(before):
+            canvas.setMapTool(before)
+        else:
+            canvas.unsetMapTool(tool)
 
     def _tool_changed(self, new: Optional[QgsMapTool], *_: object) -> None:
         self.labelToolButton.setChecked(new == self._label_tool)

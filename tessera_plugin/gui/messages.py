@@ -91,7 +91,7 @@ def show_error(bar: QgsMessageBar, error: BaseException) -> None:
 
 def show_details(parent: QWidget, details: str) -> None:
     """Show a traceback, to read and to copy."""
-    viewer = QgsMessageViewer(parent.window(), autoDelete=True)
+    viewer = QgsMessageViewer(parent.window())  # deletes itself when closed
     viewer.setTitle(translate("Messages", "Tessera: details"))
     viewer.setCheckBoxVisible(False)
     viewer.setMessageAsPlainText(details)

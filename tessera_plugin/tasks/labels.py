@@ -8,9 +8,7 @@ nothing away; what the project shows are further layers on the same file. All on
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sqlite3
 import uuid
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -20,36 +18,32 @@ from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from qgis.core import (
     QgsFeature,
-    QgsFeatureRequest,
     QgsGeometry,
     QgsProject,
     QgsRectangle,
-    QgsVectorFileWriter,
     QgsVectorLayer,
     QgsWkbTypes,
 )
 from qgis.PyQt.QtCore import QCoreApplication, QObject, QStandardPaths, pyqtSignal
 
-from ..errors import LabelsUnreadable, NotWritable
+from ..errors import NotWritable
 from ..values import LandClass
 from . import layers
-
-SCHEMA_VERSION = 1
-
-CLASSES, META = "classes", "tessera_meta"
-STYLE = "tessera/style"
-LABEL_FIELDS = (
-    "field=class_id:integer&field=class_name:string&field=year:integer"
-    "&field=created:string&field=key:string"
+from .label_file import (
+    CLASSES,
+    META,
+    POINTS,
+    POLYGONS,
+    Row,
+    Table,
+    checkpoint,
+    create_file,
+    open_tables,
+    uri,
 )
-SCHEMA: Mapping[str, str] = {
-    layers.POINTS: f"Point?crs=EPSG:4326&{LABEL_FIELDS}",
-    layers.POLYGONS: f"Polygon?crs=EPSG:4326&{LABEL_FIELDS}",
-    CLASSES: "NoGeometry?field=class_id:integer&field=name:string&field=color:string"
-    "&field=position:integer",
-    META: "NoGeometry?field=name:string&field=value:string",
-}
-"""Tables as URIs of QGIS's memory provider: the one way to name field types in every QGIS."""
+
+STYLE = "tessera/style"
+"""Custom property of a layer: the classes it is drawn by."""
 
 PALETTE = (
     "#4e79a7",
@@ -80,20 +74,11 @@ class StoredLabel:
 
 
 @dataclass(frozen=True)
-class _Row:
-    """A label's feature, to put it back."""
-
-    table: str
-    values: Mapping[str, object]
-    geometry: QgsGeometry
-
-
-@dataclass(frozen=True)
 class _Step:
     """What undo takes back: a label that was made, or rows and a class that were removed."""
 
     made: str = ""
-    removed: Tuple[_Row, ...] = ()
+    removed: Tuple[Row, ...] = ()
     land_class: Optional[LandClass] = None
     position: int = 0
 
@@ -113,13 +98,11 @@ class LabelStore(QObject):
 
     changed = pyqtSignal()
     """Labels or classes are other than before."""
-    opened = pyqtSignal()
-    """Another file is in use."""
 
     def __init__(self, parent: Optional[QObject] = None) -> None:
         super().__init__(parent)
         self._path = ""
-        self._tables: Dict[str, _Table] = {}
+        self._tables: Dict[str, Table] = {}
         self._classes: Dict[int, LandClass] = {}
         self._class_fids: Dict[int, int] = {}
         self._index: Dict[str, Tuple[str, int, int, int]] = {}  # key: table, fid, class, year
@@ -132,21 +115,15 @@ class LabelStore(QObject):
         """The file in use; it is made with the first class."""
         return self._path
 
-    @property
-    def exists(self) -> bool:
-        """Whether the file has been made."""
-        return bool(self._tables)
-
     def open(self, path: str) -> None:
         """Use a label file, which need not be there yet.
 
         Raises: LabelsUnreadable, and the file used before stays in use.
         """
-        tables = _open_tables(path) if Path(path).exists() else {}
+        tables = open_tables(path) if Path(path).exists() else {}
         self.close()
         self._path, self._tables = path, tables
         self.refresh()
-        self.opened.emit()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -243,8 +220,8 @@ class LabelStore(QObject):
             "key": key,
         }
         is_point = geometry.type() == QgsWkbTypes.geometryType(QgsWkbTypes.Type.Point)
-        table = layers.POINTS if is_point else layers.POLYGONS
-        self._put(_Row(table, values, geometry))
+        table = POINTS if is_point else POLYGONS
+        self._put(Row(table, values, geometry))
         self._steps.append(_Step(made=key))
         self._wrote()
         return key
@@ -300,7 +277,7 @@ class LabelStore(QObject):
         if not self._tables:
             return
         dirty = project.isDirty()
-        for role in (layers.POINTS, layers.POLYGONS):
+        for role in (POINTS, POLYGONS):
             self._show(project, role)
         project.setDirty(dirty)  # all is in the label file: nothing to save
 
@@ -311,7 +288,7 @@ class LabelStore(QObject):
             if isinstance(each, QgsVectorLayer) and _shows(each, self._path, role)
         ]
         if not shown:
-            layer = QgsVectorLayer(_uri(self._path, role), _layer_name(role), "ogr")
+            layer = QgsVectorLayer(uri(self._path, role), _layer_name(role), "ogr")
             layer.afterCommitChanges.connect(self.refresh)
             layers.add(project, layer, role)
             shown = [layer]
@@ -325,10 +302,10 @@ class LabelStore(QObject):
 
     # --- inside
 
-    def _label_tables(self) -> Sequence[_Table]:
+    def _label_tables(self) -> Sequence[Table]:
         if not self._tables:
             return ()
-        return self._tables[layers.POINTS], self._tables[layers.POLYGONS]
+        return self._tables[POINTS], self._tables[POLYGONS]
 
     def _ensure_file(self) -> None:
         if self._tables:
@@ -337,8 +314,7 @@ class LabelStore(QObject):
             self.open(self._path)
         else:
             create_file(self._path)
-            self._tables = _open_tables(self._path)
-            self.opened.emit()
+            self._tables = open_tables(self._path)
 
     def _check_file(self) -> None:
         # Where files can be deleted while they are open, writing on would go to nowhere.
@@ -405,12 +381,12 @@ class LabelStore(QObject):
         entries = self._index.values()
         return [fid for name, fid, each, _ in entries if name == table and each == class_id]
 
-    def _put(self, row: _Row) -> None:
+    def _put(self, row: Row) -> None:
         fid = self._tables[row.table].add(row.values, row.geometry)
         class_id, year = int(str(row.values["class_id"])), int(str(row.values["year"] or 0))
         self._index[str(row.values["key"])] = (row.table, fid, class_id, year)
 
-    def _take(self, keys: Sequence[str]) -> Tuple[_Row, ...]:
+    def _take(self, keys: Sequence[str]) -> Tuple[Row, ...]:
         """Delete labels and return them."""
         rows = []
         for table in self._label_tables():
@@ -422,149 +398,8 @@ class LabelStore(QObject):
         return tuple(rows)
 
     def _wrote(self) -> None:
-        """Bring the write-ahead log into the file, so that a copy of the file alone has it all."""
-        with (
-            contextlib.suppress(sqlite3.Error),
-            contextlib.closing(sqlite3.connect(self._path, timeout=0.2)) as connection,
-        ):
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        checkpoint(self._path)
         self.changed.emit()
-
-
-class _Table:
-    """One table of the file, through a layer that no project knows."""
-
-    def __init__(self, path: str, name: str) -> None:
-        self.name = name
-        self._path = path
-        self._layer = QgsVectorLayer(_uri(path, name), name, "ogr")
-        if not self._layer.isValid():
-            raise LabelsUnreadable(path, f"it is no label file: it has no table {name}")
-        missing = _fields(name) - {field.name() for field in self._layer.fields()}
-        if missing:
-            raise LabelsUnreadable(path, f"table {name} has no field {', '.join(sorted(missing))}")
-
-    def hold(self) -> _Table:
-        """Keep the file open for writing.
-
-        It is then in write-ahead mode, in which drawing the labels never blocks writing one.
-        """
-        self._layer.dataProvider().enterUpdateMode()
-        return self
-
-    def features(self, area: Optional[QgsRectangle] = None) -> Iterator[QgsFeature]:
-        """Yield the rows, or those that touch an area."""
-        request = QgsFeatureRequest()
-        if area is not None:
-            request.setFilterRect(area).setFlags(QgsFeatureRequest.Flag.ExactIntersect)
-        yield from self._layer.getFeatures(request)
-
-    def pick(self, fids: Sequence[int]) -> Iterator[QgsFeature]:
-        """Yield rows by id."""
-        yield from self._layer.getFeatures(QgsFeatureRequest().setFilterFids(list(fids)))
-
-    def row(self, feature: QgsFeature) -> _Row:
-        """Return a feature as a value that `add` takes."""
-        values = {
-            field.name(): feature[field.name()]
-            for field in self._layer.fields()
-            if field.name() != "fid"
-        }
-        return _Row(self.name, values, QgsGeometry(feature.geometry()))
-
-    def add(self, values: Mapping[str, object], geometry: Optional[QgsGeometry] = None) -> int:
-        """Write a row at once; return its id."""
-        feature = QgsFeature(self._layer.fields())
-        for name, value in values.items():
-            feature.setAttribute(name, value)
-        if geometry is not None:
-            feature.setGeometry(geometry)
-        done, written = self._layer.dataProvider().addFeatures([feature])
-        self._check(done)
-        return int(written[0].id())
-
-    def change(self, rows: Mapping[int, Mapping[str, object]]) -> None:
-        """Write other values at once."""
-        if rows:
-            fields = self._layer.fields()
-            numbered = {
-                fid: {fields.lookupField(name): value for name, value in values.items()}
-                for fid, values in rows.items()
-            }
-            self._check(self._layer.dataProvider().changeAttributeValues(numbered))
-
-    def delete(self, fids: Sequence[int]) -> None:
-        """Delete rows at once."""
-        if fids:
-            self._check(self._layer.dataProvider().deleteFeatures(list(fids)))
-
-    def _check(self, done: bool) -> None:  # noqa: FBT001 - the answer of a provider
-        if not done:
-            provider = self._layer.dataProvider()
-            reason = provider.lastError() or "; ".join(provider.errors())
-            provider.clearErrors()
-            raise NotWritable(self._path, reason or "the file takes no changes")
-
-
-def create_file(path: str) -> None:
-    """Make an empty label file, whole or not at all. Raises: NotWritable."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.stem}-{uuid.uuid4().hex[:8]}.gpkg")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(target.parent, os.W_OK):
-            raise NotWritable(path, "the folder takes no files")
-        for number, name in enumerate(SCHEMA):
-            _create_table(temporary, name, is_first=number == 0)
-        meta = _Table(str(temporary), META)
-        meta.add({"name": "schema_version", "value": str(SCHEMA_VERSION)})
-        meta.add({"name": "next_class_id", "value": "1"})
-        del meta
-        temporary.replace(target)
-    except OSError as error:
-        raise NotWritable(path, error.strerror or str(error)) from error
-    finally:
-        with contextlib.suppress(OSError):  # the usual case: it has been renamed
-            temporary.unlink()
-
-
-def _create_table(path: Path, name: str, *, is_first: bool) -> None:
-    model = QgsVectorLayer(SCHEMA[name], name, "memory")
-    actions = QgsVectorFileWriter.ActionOnExistingFile
-    options = QgsVectorFileWriter.SaveVectorOptions()
-    options.driverName, options.layerName = "GPKG", name
-    options.actionOnExistingFile = (
-        actions.CreateOrOverwriteFile if is_first else actions.CreateOrOverwriteLayer
-    )
-    context = QgsProject.instance().transformContext()
-    writer = QgsVectorFileWriter.create(
-        str(path), model.fields(), model.wkbType(), model.crs(), context, options
-    )
-    message = writer.errorMessage()
-    failed = writer.hasError() != QgsVectorFileWriter.WriterError.NoError
-    del writer  # closes the file
-    if failed:
-        raise NotWritable(str(path), message)
-
-
-def _open_tables(path: str) -> Dict[str, _Table]:
-    """Open the tables of a label file. Raises: LabelsUnreadable if it is none, or a newer one."""
-    meta = _Table(path, META)
-    told = [row["value"] for row in meta.features() if row["name"] == "schema_version"]
-    version = int(told[0]) if told and str(told[0]).isdigit() else 0
-    if version != SCHEMA_VERSION:
-        raise LabelsUnreadable(path, f"its schema is version {version}, not {SCHEMA_VERSION}")
-    tables = {META: meta, **{name: _Table(path, name) for name in SCHEMA if name != META}}
-    return {name: table.hold() for name, table in tables.items()}
-
-
-def _fields(table: str) -> set[str]:
-    parts = SCHEMA[table].split("field=")[1:]
-    return {part.split(":")[0] for part in parts}
-
-
-def _uri(path: str, table: str) -> str:
-    return f"{path}|layername={table}"
 
 
 def _shows(layer: QgsVectorLayer, path: str, table: str) -> bool:
@@ -575,7 +410,7 @@ def _shows(layer: QgsVectorLayer, path: str, table: str) -> bool:
 
 
 def _layer_name(role: str) -> str:
-    if role == layers.POINTS:
+    if role == POINTS:
         return QCoreApplication.translate("Labels", "Label points")
     return QCoreApplication.translate("Labels", "Label polygons")
 

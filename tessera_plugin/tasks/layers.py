@@ -36,17 +36,12 @@ from qgis.core import (
 from qgis.PyQt.QtGui import QColor
 
 from ..values import LandClass
+from .label_file import POINTS, POLYGONS
 
 GROUP = "Tessera"
 ROLE = "tessera/role"
 
-POINTS, POLYGONS, MAP, CONFIDENCE, PREVIEW = (
-    "label_points",
-    "label_polygons",
-    "map",
-    "confidence",
-    "preview",
-)
+MAP, CONFIDENCE, PREVIEW = "map", "confidence", "preview"
 ORDER = (POINTS, POLYGONS, MAP, CONFIDENCE, PREVIEW)
 """Roles from top to bottom of the group."""
 

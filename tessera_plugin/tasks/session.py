@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import replace
 from typing import Optional
@@ -25,12 +26,16 @@ class Session(QObject):
     """The parts that the pages of the dock share."""
 
     settings_changed = pyqtSignal()
+    warm = pyqtSignal()
+    """The engine is imported."""
 
     def __init__(self, store: Store, parent: Optional[QObject] = None) -> None:
         super().__init__(parent)
         self._store = store
         self._settings = settings_module.load(store)
         self._is_closed = False
+        self.is_warm = False
+        """Whether the engine is imported."""
         self.box = TaskBox(self)
         self.labels = LabelStore(self)
         self.project_generation = 0
@@ -65,7 +70,7 @@ class Session(QObject):
 
     def warm_up(self) -> None:
         """Import the engine on a thread of its own: on the first click it would be felt."""
-        threading.Thread(target=_import_engine, name="tessera-imports", daemon=True).start()
+        threading.Thread(target=self._import_engine, name="tessera-imports", daemon=True).start()
 
     def close(self) -> None:
         """End what runs, quietly; nothing that was made is lost."""
@@ -80,6 +85,9 @@ class Session(QObject):
     def _project_cleared(self) -> None:
         self.project_generation += 1
 
+    def _import_engine(self) -> None:
+        from ..engine import classify, embeddings, explore, training  # noqa: F401, PLC0415
 
-def _import_engine() -> None:
-    from ..engine import classify, embeddings, explore, training  # noqa: F401, PLC0415
+        self.is_warm = True
+        with contextlib.suppress(RuntimeError):  # the plugin may have gone meanwhile
+            self.warm.emit()

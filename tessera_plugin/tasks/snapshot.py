@@ -50,6 +50,13 @@ def measure(extent: Extent, limit_px: int, depth: int = 128) -> Size:
     return grid.check_size(grid.windows_of(extent), limit_px, depth)
 
 
+def download_bytes(extent: Extent, depth: int = 128) -> int:
+    """Return about how much a fetch brings with an empty cache. Raises: ExtentInvalid."""
+    from ..engine import embeddings, grid  # noqa: PLC0415 - light plugin load
+
+    return embeddings.download_bytes(grid.windows_of(extent), depth)
+
+
 def labels_of(store: LabelStore) -> Labels:
     """Return all labels of the store as one value."""
     from ..engine.samples import Label, Labels  # noqa: PLC0415 - light plugin load

@@ -10,7 +10,7 @@
 
 Full-size tiles around Cambridge (zones 30 and 31) and two over the equator (zone 36), nothing on
 disk: a row follows from the seed alone, and the last few are kept. `planted` says what is wrong in
-them on purpose.
+them on purpose. Parts of them are there as Zarr stores too (`zarr_stores`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -38,6 +39,7 @@ from tests.archive.spectrum import (
     quantise,
     spectrum,
 )
+from tests.archive.zarr_stores import AREAS, Area, ZarrStores
 from tests.servers import Resource, md5_hex
 
 GENERATOR = 1
@@ -84,7 +86,13 @@ class SampleArchive:
 
     classes = CLASSES
 
-    def __init__(self, seed: int = 0, datasets: Sequence[SampleDataset] = DATASETS) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        datasets: Sequence[SampleDataset] = DATASETS,
+        zarr_areas: Sequence[Area] = AREAS,
+        zarr_folder: Optional[Path] = None,
+    ) -> None:
         self.seed = seed
         self.datasets: Dict[str, SampleDataset] = {one.npy_dir: one for one in datasets}
         self._land_seed = 1009 * seed
@@ -96,6 +104,7 @@ class SampleArchive:
         self._scales: Memo[NDArray[np.float32]] = Memo(8)
         self._scale_etags: Memo[str] = Memo(1024)
         self._small: Memo[bytes] = Memo(256)
+        self.zarr = ZarrStores(self, zarr_areas, zarr_folder)
 
     # ------------------------------------------------------------------------------- what is true
     def truth(self, zone: int, row: int, col: int, height: int, width: int) -> NDArray[np.uint8]:
@@ -147,8 +156,16 @@ class SampleArchive:
         `rows` is (start, stop) within the tile; None for all of it (100 MB).
         """
         dataset, tile = self._published(npy_dir, year, name)
-        place = self.footprint(name)
-        start, stop = rows or (0, place.height)
+        start, stop = rows or (0, self.footprint(name).height)
+        codes = self.tile_codes(dataset, year, tile, (start, stop))
+        return codes, self.tile_scales(dataset, year, tile)[start:stop].copy()
+
+    def tile_codes(
+        self, dataset: SampleDataset, year: int, tile: Tile, rows: Tuple[int, int]
+    ) -> NDArray[np.int8]:
+        """Return the codes of rows of a tile, of a dataset that need not be in the archive."""
+        place = layout.footprint(tile)
+        start, stop = rows
         codes = np.empty((stop - start, place.width, DEPTH), np.int8)
         for chunk in range(start // CHUNK_ROWS, (stop - 1) // CHUNK_ROWS + 1):
             first = chunk * CHUNK_ROWS
@@ -156,7 +173,30 @@ class SampleArchive:
             codes[a - start : b - start] = self._chunk(dataset, year, tile, chunk)[
                 a - first : b - first
             ]
-        return codes, self._tile_scales(dataset, year, tile)[start:stop].copy()
+        return codes
+
+    def is_zero(
+        self, dataset: SampleDataset, zone: int, row: int, col: int, height: int, width: int
+    ) -> NDArray[np.bool_]:
+        """Return where a dataset's codes are all zero, without making them."""
+        return self._is_zero(dataset, self.planted(zone, row, col, height, width))
+
+    def zarr_window(
+        self,
+        store: str,
+        year: int,
+        zone: int,
+        row: int,
+        col: int,
+        height: int,
+        width: int,
+        depth: int = DEPTH,
+    ) -> Tuple[NDArray[np.int8], NDArray[np.float32]]:
+        """Return what a Zarr store holds: codes (H, W, D), scales (H, W) with NaN and +inf.
+
+        Row and column are of the zone grid. +inf with codes 0: never written. Raises: KeyError.
+        """
+        return self.zarr.window(store, year, zone, row, col, height, width, depth)
 
     def footprint(self, name: str) -> Footprint:
         """Return where a tile's pixels lie on the zone grid."""
@@ -168,6 +208,8 @@ class SampleArchive:
 
     # ------------------------------------------------------------------------------- what is served
     def find(self, path: str) -> Optional[Resource]:
+        if path.startswith("zarr/"):
+            return self.zarr.find(path)
         match = _TILE.fullmatch(path)
         if match:
             return self._tile_file(*match.groups())
@@ -246,10 +288,10 @@ class SampleArchive:
         header = layout.npy_header((place.height, place.width), "<f4")
 
         def body() -> bytes:
-            return header + self._tile_scales(dataset, year, tile).tobytes()
+            return header + self.tile_scales(dataset, year, tile).tobytes()
 
         def read(start: int, stop: int) -> bytes:
-            flat = self._tile_scales(dataset, year, tile).reshape(-1).view(np.uint8)
+            flat = self.tile_scales(dataset, year, tile).reshape(-1).view(np.uint8)
             first = max(start - len(header), 0)
             return header[start:stop] + flat[first : max(stop - len(header), 0)].tobytes()
 
@@ -317,7 +359,7 @@ class SampleArchive:
         ]
         return np.random.Generator(np.random.SFC64([*identity, part]))
 
-    def _tile_scales(self, dataset: SampleDataset, year: int, tile: Tile) -> NDArray[np.float32]:
+    def tile_scales(self, dataset: SampleDataset, year: int, tile: Tile) -> NDArray[np.float32]:
         def make() -> NDArray[np.float32]:
             place = layout.footprint(tile)
             # Drawn by themselves and not as max|x| / 127: then their digest costs no embeddings.

@@ -25,7 +25,8 @@ from qgis.core import (
 from tessera_plugin.engine.samples import load_labels
 from tessera_plugin.errors import LabelsUnreadable, NotWritable
 from tessera_plugin.tasks import snapshot
-from tessera_plugin.tasks.labels import LabelStore, create_file
+from tessera_plugin.tasks.label_file import create_file
+from tessera_plugin.tasks.labels import LabelStore
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

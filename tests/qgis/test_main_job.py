@@ -14,6 +14,7 @@ from qgis.core import (
     QgsProject,
     QgsSingleBandPseudoColorRenderer,
 )
+from qgis.gui import QgsMapToolPan
 from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtGui import QColor
 from qgis.PyQt.QtWidgets import QApplication, QMessageBox, QWidget
@@ -368,3 +369,28 @@ def test_a_worker_that_dies_is_said(hands, archive, tmp_path):
     hands.train()
     assert "PyTorch" in hands.note("trainNote")
     assert hands.find("trainButton").isEnabled()
+
+
+def test_the_tool_before_comes_back(hands, desktop):
+    pan = QgsMapToolPan(desktop.canvas)
+    desktop.canvas.setMapTool(pan)
+    hands.add_classes()
+    hands.click("labelToolButton")
+    hands.click("labelToolButton")
+    assert desktop.canvas.mapTool() == pan
+    hands.click("labelToolButton")
+    desktop.canvas.setMapTool(pan)
+    assert not hands.find("labelToolButton").isChecked()
+    desktop.canvas.unsetMapTool(pan)
+
+
+def test_the_download_is_told_before(hands, qtbot):
+    hands.page(AREA)
+    qtbot.waitUntil(lambda: hands.find("downloadLabel").isVisible(), timeout=5000)
+    hands.dock.area.measure()
+    told = hands.find("downloadLabel").text()
+    hands.fetch()
+    fetched = hands.note("fetchNote").split("Fetched ")[1].split(" in ")[0]
+    assert float(told.split("up to ")[1].split(" MB")[0]) == pytest.approx(
+        float(fetched.split(" ")[0]), rel=0.2
+    )
