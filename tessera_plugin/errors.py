@@ -105,6 +105,41 @@ class TileUnusable(TesseraError):
 
 
 @dataclass
+class StoreUnusable(TesseraError):
+    """A published Zarr store that is not what is understood; the reason names what is not."""
+
+    store: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The Zarr store {self.store} can't be used: {self.reason}."
+
+
+@dataclass
+class DepthNotOffered(TesseraError):
+    store: str
+    depth: int
+    depths: Tuple[int, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"The Zarr store {self.store} does not offer embeddings of {self.depth} dimensions; "
+            f"it offers {', '.join(map(str, self.depths)) or 'none'}."
+        )
+
+
+@dataclass
+class DecoderMissing(TesseraError):
+    """The GDAL at hand can't unpack what is published."""
+
+    codec: str
+    gdal_version: str
+
+    def __str__(self) -> str:
+        return f"GDAL {self.gdal_version} of this QGIS can't unpack {self.codec}."
+
+
+@dataclass
 class NothingPublished(TesseraError):
     dataset: str
     year: int

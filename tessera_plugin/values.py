@@ -157,6 +157,8 @@ class Dataset:
     title: str
     landmask_dir: str = ""
     depth: int = 128
+    zarr_dir: str = ""
+    """Folder of its store below `zarr/` of the archive; empty where no store is published."""
 
     @property
     def key(self) -> str:

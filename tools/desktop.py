@@ -39,6 +39,8 @@ def running(
             qgis_command(profile, SCENARIOS / "start.py"),
             env=environment, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
+        with contextlib.suppress(PermissionError):  # whatever ours is, QGIS has the usual priority
+            os.setpriority(os.PRIO_PROCESS, process.pid, 0)
         try:
             yield process
         finally:

@@ -22,6 +22,11 @@ PREDICT_PX = 16_384
 """Pixels predicted at once: the chunk that fits a processor's cache best."""
 
 
+WORTH_WEIGHTS = 30_000
+"""Heads of fewer weights are predicted sooner here: for them, handing the arrays over costs more
+than torch saves (`./dev bench predict`)."""
+
+
 class Predict(Protocol):
     """A way to predict."""
 
@@ -116,11 +121,12 @@ class InWorker:
 
 @contextlib.contextmanager
 def predictor(head: Head, worker: Optional[WorkerClient]) -> Iterator[Predict]:
-    """Give the way to predict: in the worker for heads of kind `mlp` where there is one.
+    """Give the fastest way to predict: in the worker for large heads, where there is one.
 
     Raises: DiskFull, NotWritable; while it is used also WorkerDied and WorkerFailed.
     """
-    if worker is None or head.kind != "mlp":
+    is_worth_it = sum(each.size for each in head.weights.values()) >= WORTH_WEIGHTS
+    if worker is None or head.kind != "mlp" or not is_worth_it:
         yield InProcess(head)
         return
     with contextlib.closing(InWorker(head, worker)) as remote:

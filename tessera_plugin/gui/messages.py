@@ -166,6 +166,35 @@ def _tile_unusable(error: errors.TileUnusable) -> Told:
     )
 
 
+def _store_unusable(error: errors.StoreUnusable) -> Told:
+    return Told(
+        translate("Messages", "The Zarr store {} can't be used: {}.").format(
+            error.store, error.reason
+        ),
+        translate("Messages", "Try again later, or choose another dataset."),
+    )
+
+
+def _depth_not_offered(error: errors.DepthNotOffered) -> Told:
+    return Told(
+        translate("Messages", "{} does not offer embeddings of {} dimensions.").format(
+            error.store, error.depth
+        ),
+        translate("Messages", "Choose another number of dimensions: {}.").format(
+            ", ".join(map(str, error.depths))
+        ),
+    )
+
+
+def _decoder_missing(error: errors.DecoderMissing) -> Told:
+    return Told(
+        translate("Messages", "GDAL {} of this QGIS can't unpack {}.").format(
+            error.gdal_version, error.codec
+        ),
+        translate("Messages", "Choose a dataset with NPY tiles, or use another build of QGIS."),
+    )
+
+
 def _nothing_published(error: errors.NothingPublished) -> Told:
     return Told(
         translate("Messages", "{} has no embeddings here for {}.").format(
@@ -298,6 +327,9 @@ _EXPLAIN: Dict[Type[BaseException], Callable[[Any], Told]] = {
     errors.NetworkFailed: _network_failed,
     errors.AccessRefused: _access_refused,
     errors.TileUnusable: _tile_unusable,
+    errors.StoreUnusable: _store_unusable,
+    errors.DepthNotOffered: _depth_not_offered,
+    errors.DecoderMissing: _decoder_missing,
     errors.NothingPublished: _nothing_published,
     errors.NoValidEmbeddings: _no_valid_embeddings,
     errors.DiskFull: _disk_full,

@@ -147,6 +147,8 @@ class Piece:
     scales: NDArray[np.float32]
     """(H, W), as published."""
     valid: NDArray[np.bool_]
+    outside: Optional[NDArray[np.bool_]] = None
+    """Where nothing was ever written, if the source knows that."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ class Block:
     codes: NDArray[np.int8]
     """(128, 128, D), 0 where no tile is valid."""
     scales: NDArray[np.float32]
-    """(128, 128); where no tile is valid NaN for water, +inf for other nodata."""
+    """(128, 128); where no tile is valid NaN for water, +inf for nodata, -inf for outside."""
     owner: NDArray[np.uint8]
     """Index of the tile the data come from, or NO_OWNER."""
     consulted: NDArray[np.uint16]
@@ -172,6 +174,7 @@ class Block:
         """Return the `State` of every pixel."""
         states = np.full(self.owner.shape, State.NODATA, dtype=np.uint8)
         states[np.isnan(self.scales)] = State.WATER
+        states[np.isneginf(self.scales)] = State.OUTSIDE
         states[cover == 0] = State.OUTSIDE
         states[self.owner != NO_OWNER] = State.VALID
         states[self.missing(cover) != 0] = State.UNKNOWN
@@ -189,7 +192,15 @@ class Block:
         if not new.any():
             return False
         valid, told = piece.valid[there], piece.scales[there]
-        scales[new & ~valid & (owner == NO_OWNER) & ~np.isnan(told)] = np.inf
+        blank = new & ~valid & (owner == NO_OWNER)
+        if piece.outside is None:
+            scales[blank & ~np.isnan(told)] = np.inf
+        else:
+            outside = piece.outside[there]
+            untold = blank & ((consulted == 0) | np.isneginf(scales))  # says more than outside does
+            scales[blank & ~outside & ~np.isnan(told)] = np.inf
+            scales[untold & ~outside & np.isnan(told)] = np.nan
+            scales[untold & outside] = -np.inf
         taken = new & valid & (owner > index)
         if taken.all():
             self.codes[here] = piece.codes[there]

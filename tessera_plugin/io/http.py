@@ -81,6 +81,14 @@ class ObjectChanged(Exception):  # noqa: N818 - see NotFound
         self.url = url
 
 
+class NotModified(Exception):  # noqa: N818 - see NotFound
+    """The object is still the one that is known."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"{url} has not changed")
+        self.url = url
+
+
 class Unreachable(NetworkFailed):
     """No try brought any answer: no connection, no name, or silence."""
 
@@ -146,10 +154,29 @@ class HttpClient:
 
         return self._persist(url, headers, read)
 
-    def get(self, url: str, progress: Optional[Progress] = None) -> RangeReply:
-        """Return a whole object of at most 64 MiB.
+    def get_tail(self, url: str, size: int, progress: Optional[Progress] = None) -> RangeReply:
+        """Return the last `size` bytes of an object whose length is not known.
 
         Raises: NotFound, AccessRefused, NetworkFailed (Unreachable), Cancelled.
+        """
+
+        def read(response: requests.Response) -> RangeReply:
+            total = _checked_tail(url, response, size)
+            data = self._body(response, size, progress)
+            headers = response.headers
+            return RangeReply(
+                data, str(headers.get("ETag", "")), total, str(headers.get("Last-Modified", ""))
+            )
+
+        return self._persist(url, {"Range": f"bytes=-{size}"}, read)
+
+    def get(
+        self, url: str, progress: Optional[Progress] = None, known_etag: str = ""
+    ) -> RangeReply:
+        """Return a whole object of at most 64 MiB.
+
+        Raises: NotFound, NotModified where it still has the known ETag, AccessRefused,
+        NetworkFailed (Unreachable), Cancelled.
         """
 
         def read(response: requests.Response) -> RangeReply:
@@ -164,7 +191,7 @@ class HttpClient:
                 data, str(headers.get("ETag", "")), length, str(headers.get("Last-Modified", ""))
             )
 
-        return self._persist(url, {}, read)
+        return self._persist(url, {"If-None-Match": known_etag} if known_etag else {}, read)
 
     def heard_since(self, moment: float) -> bool:
         """Whether any server answered anything after a moment of `time.monotonic()`."""
@@ -173,6 +200,10 @@ class HttpClient:
     def hurry(self) -> None:
         """Try everything but once, until a server is heard again."""
         self._hurried = True
+
+    def take_time(self) -> None:
+        """Take `hurry` back."""
+        self._hurried = False
 
     def check_cancelled(self) -> None:
         """Raise Cancelled if `cancel` was called."""
@@ -273,6 +304,8 @@ class HttpClient:
         self._drain(response)
         if status in _GONE:
             raise NotFound(url)
+        if status == 304:
+            raise NotModified(url)
         if status in _REFUSED:
             raise AccessRefused(url, status)
         if status == 412:
@@ -490,6 +523,21 @@ def _checked_range(url: str, response: requests.Response, start: int, stop: int)
         raise NetworkFailed(url, f"it has only {total:,} bytes")
     if (first, last + 1) != (start, stop) or total < stop:
         raise _Retry(f"bytes {first}-{last} were sent instead of {start}-{stop - 1}")
+    return total
+
+
+def _checked_tail(url: str, response: requests.Response, size: int) -> int:
+    """Check that an answer is the end of an object; return the length of the whole object."""
+    if response.status_code != 206:
+        raise _Retry("the whole object was sent instead of a part")
+    match = _CONTENT_RANGE.fullmatch(str(response.headers.get("Content-Range", "")))
+    if match is None:
+        raise _Retry("the answer does not say which part it is")
+    first, last, total = (int(text) for text in match.groups())
+    if first == 0 and last + 1 == total < size:
+        raise NetworkFailed(url, f"it has only {total:,} bytes")
+    if (first, last + 1) != (total - size, total):
+        raise _Retry(f"bytes {first}-{last} were sent instead of the last {size}")
     return total
 
 

@@ -135,13 +135,12 @@ def create_file(path: str) -> None:
             raise NotWritable(path, "the folder takes no files")
         for number, name in enumerate(SCHEMA):
             _create_table(temporary, name, is_first=number == 0)
-        meta = Table(str(temporary), META)
-        meta.add({"name": "schema_version", "value": str(SCHEMA_VERSION)})
-        meta.add({"name": "next_class_id", "value": "1"})
-        del meta
+        _write_meta(temporary)
         temporary.replace(target)
     except OSError as error:
         raise NotWritable(path, error.strerror or str(error)) from error
+    except sqlite3.Error as error:
+        raise NotWritable(path, str(error)) from error
     finally:
         with contextlib.suppress(OSError):  # the usual case: it has been renamed
             temporary.unlink()
@@ -164,6 +163,17 @@ def _create_table(path: Path, name: str, *, is_first: bool) -> None:
     del writer  # closes the file
     if failed:
         raise NotWritable(str(path), message)
+
+
+def _write_meta(path: Path) -> None:
+    """Write the first rows without QGIS.
+
+    It would begin a write-ahead log, which stays behind when the file gets its name while somebody
+    else looks at it, as QGIS's browser does.
+    """
+    rows = (("schema_version", str(SCHEMA_VERSION)), ("next_class_id", "1"))
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.executemany(f"INSERT INTO {META} (name, value) VALUES (?, ?)", rows)  # noqa: S608
 
 
 def open_tables(path: str) -> Dict[str, Table]:
@@ -189,8 +199,6 @@ def uri(path: str, table: str) -> str:
 
 def checkpoint(path: str) -> None:
     """Bring the write-ahead log into the file, so that a copy of the file alone has it all."""
-    with (
-        contextlib.suppress(sqlite3.Error),
-        contextlib.closing(sqlite3.connect(path, timeout=0.2)) as connection,
-    ):
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    with contextlib.suppress(sqlite3.Error):  # noqa: SIM117 - Python 3.9 has no brackets here
+        with contextlib.closing(sqlite3.connect(path, timeout=0.2)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")

@@ -159,9 +159,8 @@ def coordinate_chunk(length: int) -> int:
 def coordinate_json(name: str, values: NDArray[Any]) -> Dict[str, Any]:
     """Return the metadata of a one-dimensional array."""
     chunk = (coordinate_chunk(len(values)),)
-    size = values.dtype.itemsize
     fill = 0.0 if values.dtype.kind == "f" else 0
-    codecs = [_bytes(size), _blosc(size, "shuffle")]
+    codecs = _plain(values.dtype.itemsize)
     return _array((len(values),), str(values.dtype), chunk, fill, codecs, [name])
 
 
@@ -183,7 +182,7 @@ def sharded_json(array: Array, grid: Grid, times: int) -> Dict[str, Any]:
         "name": "sharding_indexed",
         "configuration": {
             "chunk_shape": list(shapes[2]),
-            "codecs": [_bytes(size), _blosc(size, "bitshuffle" if array.depth else "shuffle")],
+            "codecs": _plain(size),
             "index_codecs": [_bytes(8), {"name": "crc32c"}],
             "index_location": "end",
         },
@@ -211,7 +210,7 @@ def stretch_jsons(grid: Grid, times: int) -> Dict[str, Dict[str, Any]]:
             dtype,
             (1, *shape),
             fill,
-            [_bytes(np.dtype(dtype).itemsize), _blosc(np.dtype(dtype).itemsize, "shuffle")],
+            _plain(np.dtype(dtype).itemsize),
             ["time", *names],
         )
         for name, (shape, dtype, fill, names) in table.items()
@@ -310,6 +309,8 @@ def _bytes(itemsize: int) -> Dict[str, Any]:
     return {"name": "bytes", **(endian if itemsize > 1 else {})}
 
 
-def _blosc(itemsize: int, shuffle: str) -> Dict[str, Any]:
+def _plain(itemsize: int) -> List[Dict[str, Any]]:
+    """Return the codecs of unsharded chunks and of inner ones; single bytes are shuffled by bits."""
+    shuffle = "bitshuffle" if itemsize == 1 else "shuffle"
     settings = {"typesize": itemsize, "cname": "zstd", "clevel": 3, "shuffle": shuffle}
-    return {"name": "blosc", "configuration": {**settings, "blocksize": 0}}
+    return [_bytes(itemsize), {"name": "blosc", "configuration": {**settings, "blocksize": 0}}]

@@ -65,7 +65,7 @@ AREAS = (
     Area(31, -0.020, 52.056, 0.020, 52.074),
     Area(31, 0.0690, 52.1140, 0.0735, 52.1170),  # codes all zero with a valid scale
     Area(31, 0.2290, 52.1490, 0.2315, 52.1510),  # the corrupt scales
-    Area(31, 0.1450, 52.0990, 0.1560, 52.1010),  # the gap in one tile that another fills
+    Area(31, 0.1450, 52.0985, 0.1560, 52.1015),  # the gap in one tile that another fills
     Area(36, 32.556, -0.008, 32.580, 0.008),  # over the equator and a corner of four shards
 )
 

@@ -58,7 +58,11 @@ class Dock:
             QTest.keyClick(self.person.canvas, str(number))
             for lon, lat in each["points"]:
                 self.person.click_canvas(lon, lat)
-        return [self.text("classTable", row, 3) for row in range(len(classes))]
+        counts = [self.text("classTable", row, 3) for row in range(len(classes))]
+        wanted = [str(len(each["points"])) for each in classes]
+        if counts != wanted:
+            raise StepFailed(f"the classes should have {wanted} labels, they have {counts}")
+        return counts
 
     def train(self, head, seconds=120):
         self.page(MAP)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from dock_steps import Dock
-from person import Person
+from person import Person, StepFailed
 
 
 def main_job(plan):
@@ -25,6 +25,8 @@ def main_job(plan):
             "told": told,
         }
         person.look(f"{len(steps):02d}-{name}")
+        if person.complaint():
+            raise StepFailed(f"at {name}: {person.complaint()}")
 
     person.new_project()
     person.zoom_to(*plan["bbox"])

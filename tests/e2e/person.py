@@ -21,6 +21,7 @@ from qgis.core import (
     QgsProject,
     QgsRectangle,
 )
+from qgis.PyQt import sip
 from qgis.PyQt.QtCore import QPoint, Qt, QTimer
 from qgis.PyQt.QtTest import QTest
 from qgis.PyQt.QtWidgets import QApplication, QWidget
@@ -64,9 +65,13 @@ class Person:
         self.canvas = iface.mapCanvas()
         self.pictures = Path(pictures) if pictures else None
         self.ticks = Ticks()
+        self._found = {}
 
     def find(self, name):
-        found = self.window.findChild(QWidget, name)
+        """Return a widget by name; remembered, as looking through all of QGIS takes up to 0.1 s."""
+        found = self._found.get(name)
+        if found is None or sip.isdeleted(found):
+            found = self._found[name] = self.window.findChild(QWidget, name)
         if found is None:
             raise StepFailed(f"there is no {name}")
         return found
@@ -125,6 +130,11 @@ class Person:
     def rendered(self, settle_ms=400):
         QTest.qWait(settle_ms)
         self.wait(lambda: not self.canvas.isDrawing(), 60, "the map to be drawn")
+
+    def complaint(self):
+        """Return what the plugin warns of in the message bar, or an empty text."""
+        item = self.window.findChild(QWidget, "tesseraMessage")
+        return f"{item.title()}: {item.text()}" if item is not None else ""
 
     def look(self, name):
         """Take a picture of the whole window."""

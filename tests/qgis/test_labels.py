@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The label store: on disk the moment it is made, and there again."""
 
+import contextlib
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -24,8 +26,8 @@ from qgis.core import (
 
 from tessera_plugin.engine.samples import load_labels
 from tessera_plugin.errors import LabelsUnreadable, NotWritable
-from tessera_plugin.tasks import snapshot
-from tessera_plugin.tasks.label_file import create_file
+from tessera_plugin.tasks import label_file, snapshot
+from tessera_plugin.tasks.label_file import create_file, open_tables
 from tessera_plugin.tasks.labels import LabelStore
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -284,3 +286,30 @@ def test_a_folder_that_takes_no_files_is_said(qgis_new_project, tmp_path):
     store.open(str(tmp_path / "file" / "labels.gpkg"))
     with pytest.raises(NotWritable):
         store.add_class("Water")
+
+
+def test_a_file_is_whole_although_others_look_at_it_while_it_is_made(qgis_new_project, tmp_path):
+    """As QGIS's browser does, which opens what appears in a folder."""
+    done = threading.Event()
+    held = []
+
+    def look():
+        while not done.is_set():
+            for path in tmp_path.glob(".*.gpkg"):
+                with contextlib.suppress(sqlite3.Error):
+                    looking = sqlite3.connect(path, check_same_thread=False)
+                    looking.execute("SELECT count(*) FROM tessera_meta").fetchall()
+                    held.append(looking)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        path = str(tmp_path / "labels.gpkg")
+        create_file(path)
+        assert label_file.META in open_tables(path)
+    finally:
+        done.set()
+        thread.join()
+        for each in held:
+            each.close()
+    assert held

@@ -221,6 +221,8 @@ class _Fetch:
         self._report = report
         self._spots = _spots(windows)
         self._lock = threading.Lock()
+        # one thread computes at a time: several would keep the interpreter from the window's thread
+        self._computing = threading.Lock()
         self._failed: Dict[str, str] = {}
         self._unusual: Set[str] = set()
         self._changes: Dict[Tile, int] = {}
@@ -525,23 +527,30 @@ class _Fetch:
         for block in window.whole_blocks():
             layout = known.layout(block, tiles)
             if wanted.tile.name in layout.names:
-                self._cache.add(layout, layout.names.index(wanted.tile.name), pieces)
+                with self._computing:
+                    self._cache.add(layout, layout.names.index(wanted.tile.name), pieces)
 
     def _piece(self, wanted: WantedRows, start: int, stop: int, scales: bytes) -> Piece:
         """Return rows of a tile, fetched once more if they are not as they usually are."""
         codes = self._codes(wanted, start, stop)
-        piece, is_usual = wanted.piece(start, codes, scales)
+        piece, is_usual = self._parsed(wanted, start, codes, scales)
         if not is_usual:
             first = codes, scales
             codes = self._codes(wanted, start, stop)
             scales = self._scales(wanted, start, stop)
-            piece, is_usual = wanted.piece(start, codes, scales)
+            piece, is_usual = self._parsed(wanted, start, codes, scales)
             if not is_usual and first != (codes, scales):
                 raise TileUnusable(wanted.tile.name, "it comes different each time")
             if not is_usual:
                 self._is_unusual(wanted.tile)
         wanted.feed(start, codes, scales)
         return piece
+
+    def _parsed(
+        self, wanted: WantedRows, start: int, codes: bytes, scales: bytes
+    ) -> Tuple[Piece, bool]:
+        with self._computing:
+            return wanted.piece(start, codes, scales)
 
     def _is_unusual(self, tile: Tile) -> None:
         with self._lock:

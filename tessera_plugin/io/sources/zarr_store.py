@@ -1,0 +1,156 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A published Zarr store: only the chunks that are needed, verified, into the cache."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Callable, Iterator, Optional, Sequence, Set, Tuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import StoreUnusable
+from ...progress import Report, silent
+from ...values import BLOCK_PX, Access, Dataset, State, Window
+from ..cache import NO_OWNER, BlockCache, empty_block
+from ..http import HttpClient
+from ..zarr.metadata import FULL_DEPTH
+from ..zarr.store import NOT_PUBLISHED, NotKept, StoreFiles, View
+from .base import FetchSummary
+from .mirrors import Front, roots_of
+from .zarr_fetch import Fetch
+
+FORM = "zarr"
+
+_Found = TypeVar("_Found")
+
+
+class ZarrStore:
+    """Embeddings of a dataset and year from its published store. Safe between threads."""
+
+    def __init__(
+        self, access: Access, dataset: Dataset, year: int, depth: int = FULL_DEPTH
+    ) -> None:
+        self.dataset = dataset
+        self.year = year
+        self.depth = depth
+        self.access = access
+        self.cache = BlockCache(
+            access.cache_dir,
+            access.archive,
+            dataset=dataset.key,
+            depth=depth,
+            form=FORM,
+            year=year,
+        )
+        self.files = StoreFiles(self.cache, access.archive, dataset)
+        self._clients: Set[HttpClient] = set()
+
+    def fetch(self, windows: Sequence[Window], report: Report = silent) -> FetchSummary:
+        """Bring what the cache lacks of the windows; parts that fail are named, not raised.
+
+        Raises: StoreUnusable, DepthNotOffered, DecoderMissing where the store as a whole can't be
+        read; Cancelled, DiskFull, NotWritable; what had arrived is kept.
+        """
+        with self._client() as client:
+            front = None if self.access.offline else self._front(client)
+            return Fetch(self, client, front, windows, report).run()
+
+    def read(self, window: Window) -> Tuple[NDArray[np.int8], NDArray[np.float32]]:
+        """Return codes (H, W, D) and scales (H, W) from the cache; asks nobody.
+
+        Nodata: codes 0 and scale NaN, also where nothing is known.
+        """
+        codes = np.zeros((*window.shape, self.depth), dtype=np.int8)
+        scales = np.full(window.shape, np.nan, dtype=np.float32)
+        view = self._kept()
+        for part in window.blocks() if view else ():
+            found = view.layout(block_of(part)) if view else None
+            block = self.cache.load(found[0]) if found else None
+            if found is None or block is None:
+                continue
+            layout = found[0]
+            here, there = part.slices_in(layout.block), part.slices_in(window)
+            is_valid = (block.owner != NO_OWNER) & (block.missing(layout.cover()) == 0)
+            is_valid = is_valid[here]
+            if is_valid.all():
+                codes[there], scales[there] = block.codes[here], block.scales[here]
+            else:
+                codes[there][is_valid] = block.codes[here][is_valid]
+                scales[there][is_valid] = block.scales[here][is_valid]
+        return codes, scales
+
+    def states(self, window: Window) -> NDArray[np.uint8]:
+        """Return the `State` of every pixel (H, W), from the cache."""
+        states = np.full(window.shape, State.UNKNOWN, dtype=np.uint8)
+        view = self._kept()
+        nothing = empty_block(self.depth)
+        for part in window.blocks() if view else ():
+            found = view.layout(block_of(part)) if view else None
+            if found is None:
+                continue
+            layout = found[0]
+            block = self.cache.load(layout) or nothing
+            here = part.slices_in(layout.block)
+            states[part.slices_in(window)] = block.states(layout.cover())[here]
+        return states
+
+    def is_published(self) -> bool:
+        """Whether the archive has the store; asks once a session, unless offline.
+
+        Raises: StoreUnusable where it is there but not understood; NetworkFailed, AccessRefused,
+        Cancelled, DiskFull, NotWritable.
+        """
+        if not self.dataset.zarr_dir:
+            return False
+        try:
+            return self._looked_up(bool, otherwise=False)
+        except StoreUnusable as error:
+            if error.reason == NOT_PUBLISHED:
+                return False
+            raise
+
+    def years(self) -> Tuple[int, ...]:
+        """Return the years that the store lists, from its time coordinate. Raises: as above."""
+        return self._looked_up(lambda view: view.years(), otherwise=())
+
+    def depths(self) -> Tuple[int, ...]:
+        """Return the depths that the store offers. Raises: as above."""
+        return self._looked_up(lambda view: view.depths(), otherwise=())
+
+    def close(self) -> None:
+        """End what is being fetched."""
+        for client in list(self._clients):
+            client.cancel()
+
+    def _kept(self) -> Optional[View]:
+        return self.files.view(self.depth, self.year)
+
+    def _front(self, client: HttpClient) -> Front:
+        return Front(client, roots_of(self.access.archive))
+
+    def _looked_up(self, ask: Callable[[View], _Found], otherwise: _Found) -> _Found:
+        with self._client() as client:
+            front = None if self.access.offline else self._front(client)
+            view = self.files.view(self.depth, self.year, front)
+            try:
+                return otherwise if view is None else ask(view)
+            except NotKept:
+                return otherwise
+
+    @contextlib.contextmanager
+    def _client(self) -> Iterator[HttpClient]:
+        client = HttpClient(self.access.network)
+        self._clients.add(client)
+        try:
+            yield client
+        finally:
+            self._clients.discard(client)
+            client.close()
+
+
+def block_of(part: Window) -> Window:
+    """Return the block that holds a window's first pixel."""
+    row, col = part.row // BLOCK_PX * BLOCK_PX, part.col // BLOCK_PX * BLOCK_PX
+    return Window(part.zone, row, col, BLOCK_PX, BLOCK_PX)

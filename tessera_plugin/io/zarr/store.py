@@ -1,0 +1,512 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is known of a store: its metadata and its shards, on disk and asked for when need be.
+
+    <cache>/<archive>/<dataset>/zarr/<path, joined by ~>                        metadata
+    <cache>/<archive>/<dataset>/d<depth>/zarr/<year>/tiles/<shard>.shard        indexes of a shard
+
+Each file is a line of JSON with a checksum, and what was received.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import threading
+import time
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import AccessRefused, NetworkFailed, StoreUnusable
+from ...values import Dataset, Window
+from ..cache import MAX_TILES, BlockCache, Identity, Layout, ObjectInfo, archive_identity
+from ..files import write_bytes, write_error
+from ..http import NotFound, NotModified, RangeReply
+from ..sources.mirrors import Front
+from .decode import decode
+from .metadata import (
+    ArrayMeta,
+    Document,
+    Group,
+    Root,
+    depths_of,
+    parse_group,
+    parse_node,
+    parse_root,
+    years_of,
+)
+from .shards import IndexDamaged, ShardIndex, parse_index
+
+FORMAT = 1
+SESSION_S = 3600.0
+"""How long a process believes that the root has not changed."""
+
+ABSENT_S = 24 * 3600.0
+"""How long a 404 is believed."""
+
+NOT_PUBLISHED = "it is not published"
+
+_asked: Dict[str, float] = {}
+_parsing = threading.Lock()
+
+
+class NotKept(Exception):  # noqa: N818 - io-internal
+    """Something is not on disk, and nobody may be asked."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard of a group: an object of codes and one of scales."""
+
+    group: Group
+    row: int
+    """Position among the group's shards."""
+    col: int
+
+    @property
+    def name(self) -> str:
+        """Tells it from any other, and from a later layout of the store."""
+        return f"{self.group.name}_{self.row}_{self.col}_{self.group.identity}"
+
+    @property
+    def title(self) -> str:
+        """As people are told: group, row and column."""
+        return f"{self.group.name} {self.row}/{self.col}"
+
+    @property
+    def top(self) -> int:
+        """First row on the zone grid."""
+        return self.group.row + self.row * self.group.shard[0]
+
+    @property
+    def left(self) -> int:
+        """First column on the zone grid."""
+        return self.group.col + self.col * self.group.shard[1]
+
+    @property
+    def footprint(self) -> Window:
+        """Its pixels, without what hangs over the edge of the arrays."""
+        group = self.group
+        return Window.between(
+            group.zone,
+            self.top,
+            self.left,
+            min(self.top + group.shard[0], group.row + group.shape[0]),
+            min(self.left + group.shard[1], group.col + group.shape[1]),
+        )
+
+    @property
+    def cells(self) -> Tuple[int, int]:
+        """Rows and columns of cells, those over the edge included."""
+        (height, width), (rows, cols) = self.group.cell, self.group.shard
+        return rows // height, cols // width
+
+    def cell_window(self, row: int, col: int) -> Window:
+        """Return the whole of a cell, which may hang over the edge of the arrays."""
+        height, width = self.group.cell
+        place = self.top + row * height, self.left + col * width
+        return Window(self.group.zone, *place, height, width)
+
+    def key(self, array: ArrayMeta) -> str:
+        """Return the path of its object of an array, in the store."""
+        time_at = self.group.time // array.outer_size("time")
+        return array.key(time=time_at, y=self.row, x=self.col)
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """What is known of a shard."""
+
+    name: str
+    checked: float
+    """When the server was asked, seconds since 1970."""
+    root: str
+    """Identity of the root then."""
+    codes: Optional[ObjectInfo]
+    """None where no codes are published: all zero."""
+    scales: Optional[ObjectInfo]
+    """None where nothing is published."""
+    unusual: bool = False
+
+    @property
+    def absent(self) -> bool:
+        """Whether nothing was ever written there."""
+        return self.scales is None
+
+    @property
+    def identity(self) -> Identity:
+        """Of its codes and its scales."""
+        if self.scales is None:
+            return "", ""
+        return (self.codes.identity if self.codes else "none"), self.scales.identity
+
+    def is_stale(self, root: str) -> bool:
+        """Whether the server should be asked again."""
+        is_old = not 0 <= time.time() - self.checked < ABSENT_S
+        return self.root != root or (is_old and (self.codes is None or self.scales is None))
+
+
+class StoreFiles:
+    """A store's files in the cache, and how they get there."""
+
+    def __init__(self, cache: BlockCache, archive: str, dataset: Dataset) -> None:
+        self.cache = cache
+        self.store = dataset.zarr_dir
+        self.folder = cache.root / archive_identity(archive) / dataset.key / "zarr"
+        self._prefix = f"zarr/{dataset.zarr_dir}"
+        self._parsed: Dict[Tuple[str, int, int], Dict[int, Tuple[Group, ...]]] = {}
+
+    def path(self, key: str) -> str:
+        """Return the path of an object in the archive."""
+        return f"{self._prefix}/{key}"
+
+    def view(self, depth: int, year: int, front: Optional[Front] = None) -> Optional[View]:
+        """Return what the store says of itself; None where nobody may be asked and it is not kept.
+
+        Raises: StoreUnusable; NetworkFailed, AccessRefused where nothing is kept and nothing comes.
+        """
+        path = self.folder / "zarr.json"
+        if front is not None:
+            self._refresh(path, front)
+        signature = _signature(path)
+        if signature is None:
+            return None
+        with _parsing:
+            found = _root(self.store, path, signature)
+        if found is None:
+            _delete(path)
+            return None if front is None else self.view(depth, year, front)
+        return View(self, found[0], found[1], depth=depth, year=year, front=front)
+
+    def groups_of(self, root: str, depth: int, year: int) -> Dict[int, Tuple[Group, ...]]:
+        """Return the groups that have been parsed, by zone; to be added to."""
+        return self._parsed.setdefault((root, depth, year), {})
+
+    def ask_again(self) -> None:
+        """Ask for the root when it is needed next, whenever that was done last."""
+        _asked.pop(str(self.folder), None)
+
+    def _refresh(self, path: Path, front: Front) -> None:
+        """Ask for the root, once a session, unless it is the one that is kept."""
+        head, _ = _load(path)
+        last = _asked.get(str(self.folder))
+        if head is not None and last is not None and time.monotonic() - last < SESSION_S:
+            return
+        try:
+            reply = front.get(self.path("zarr.json"), str(head["etag"]) if head else "")
+        except NotModified:
+            pass
+        except NotFound as error:
+            raise StoreUnusable(self.store, NOT_PUBLISHED) from error
+        except (NetworkFailed, AccessRefused):
+            if head is None:
+                raise
+            return
+        else:
+            parse_root(self.store, reply.data)
+            identity = hashlib.sha256(reply.data).hexdigest()[:16]
+            _keep(path, {"etag": reply.etag, "root": identity}, reply.data)
+        _asked[str(self.folder)] = time.monotonic()
+
+    def document(self, path: str, root: str, front: Optional[Front]) -> Optional[bytes]:
+        """Return a small object of the store; None where there is none.
+
+        Raises: NotKept, NetworkFailed, AccessRefused.
+        """
+        file = self.folder / path.replace("/", "~")
+        head, data = _load(file)
+        if head is not None and head.get("root") == root:
+            return None if head.get("absent") else data
+        if front is None:
+            raise NotKept(path)
+        try:
+            data = front.get(self.path(path)).data
+        except NotFound:
+            _keep(file, {"root": root, "absent": True}, b"")
+            return None
+        _keep(file, {"root": root}, data)
+        return data
+
+    # --- shards
+
+    def info(self, name: str) -> Optional[ShardInfo]:
+        """Return what is known of a shard, or None."""
+        try:
+            with self._shard_path(name).open("rb") as stream:
+                head = json.loads(stream.readline())
+            if head.pop("format") != FORMAT or head["info"]["name"] != name:
+                return None
+            kept = head["info"]
+            for part in ("codes", "scales"):
+                kept[part] = ObjectInfo(**kept[part]) if kept[part] else None
+            return ShardInfo(**kept)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    def indexes(self, shard: Shard, info: ShardInfo) -> Optional[Dict[str, ShardIndex]]:
+        """Return a shard's indexes by `codes` and `scales`; None where they can't be used."""
+        head, data = _load(self._shard_path(shard.name))
+        if head is None:
+            return None
+        found: Dict[str, ShardIndex] = {}
+        at = 0
+        for part, array in parts_of(shard.group):
+            own: Optional[ObjectInfo] = getattr(info, part)
+            if own is None:
+                continue
+            raw = data[at : at + array.index_bytes]
+            at += array.index_bytes
+            try:
+                found[part] = parse_index(raw, array, shard.group.time, own.length)
+            except IndexDamaged:
+                return None
+        return found
+
+    def keep_shard(self, info: ShardInfo, raw: bytes) -> None:
+        """Remember a shard and its indexes. Raises: DiskFull, NotWritable."""
+        _keep(self._shard_path(info.name), {"info": asdict(info)}, raw)
+
+    def mark_unusual(self, name: str) -> None:
+        """Remember that a shard is unusual. Raises: DiskFull, NotWritable."""
+        head, data = _load(self._shard_path(name))
+        if head is not None and not head["info"]["unusual"]:
+            head["info"]["unusual"] = True
+            _keep(self._shard_path(name), head, data)
+
+    def forget_shard(self, name: str) -> None:
+        """Forget a shard: its blocks are not used before it is known again."""
+        _delete(self._shard_path(name))
+
+    def ask_shard(self, shard: Shard, root: str, front: Front) -> Tuple[ShardInfo, bytes]:
+        """Return what the server says of a shard, and its indexes as they are.
+
+        Raises: IndexDamaged, NetworkFailed, AccessRefused.
+        """
+        own: Dict[str, Optional[ObjectInfo]] = {}
+        raw: Dict[str, bytes] = {}
+        for part, array in reversed(parts_of(shard.group)):
+            try:
+                reply = self._index(self.path(shard.key(array)), array, shard, front)
+            except NotFound:
+                own[part] = None
+                if part == "scales":
+                    own["codes"] = None
+                    break
+                continue
+            own[part] = ObjectInfo(reply.etag, reply.total, reply.last_modified, 0, "")
+            raw[part] = reply.data
+        info = ShardInfo(shard.name, time.time(), root, own["codes"], own["scales"])
+        return info, b"".join(raw[part] for part, _ in parts_of(shard.group) if part in raw)
+
+    def _index(self, path: str, array: ArrayMeta, shard: Shard, front: Front) -> RangeReply:
+        """Ask for an index; a damaged one is asked for once more."""
+        for is_last in (False, True):
+            if array.index_at_end:
+                reply = front.get_tail(path, array.index_bytes)
+            else:
+                reply = front.get_range(path, 0, array.index_bytes)
+            try:
+                parse_index(reply.data, array, shard.group.time, reply.total)
+            except IndexDamaged:
+                if is_last:
+                    raise
+            else:
+                break
+        return reply
+
+    def _shard_path(self, name: str) -> Path:
+        return self.cache.folder / "tiles" / f"{name}.shard"
+
+
+def parts_of(group: Group) -> Tuple[Tuple[str, ArrayMeta], ...]:
+    """Return both arrays of a group with their names in a `ShardInfo`."""
+    return (("codes", group.codes), ("scales", group.scales))
+
+
+class View:
+    """A store as its root says at one moment, for one depth and year."""
+
+    def __init__(
+        self,
+        files: StoreFiles,
+        root: Root,
+        identity: str,
+        *,
+        depth: int,
+        year: int,
+        front: Optional[Front],
+    ) -> None:
+        self.files = files
+        self.identity = identity
+        self._root = root
+        self._depth = depth
+        self._year = year
+        self._front = front
+        self._groups = files.groups_of(identity, depth, year)
+        self._infos: Dict[str, Optional[ShardInfo]] = {}
+
+    def groups(self, zone: int) -> Optional[Tuple[Group, ...]]:
+        """Return the groups of a zone that have the year; None where it is not known.
+
+        Raises: StoreUnusable, DepthNotOffered, DecoderMissing; NetworkFailed, AccessRefused.
+        """
+        if zone not in self._groups:
+            try:
+                self._groups[zone] = tuple(self._found(zone))
+            except NotKept:
+                return None
+        return self._groups[zone]
+
+    def years(self) -> Tuple[int, ...]:
+        """Return the years of the store. Raises: NotKept, and as `groups`."""
+        name = self._some_group()
+        return years_of(self._root, name, self._lookup, self._values) if name else ()
+
+    def depths(self) -> Tuple[int, ...]:
+        """Return the depths that the store offers. Raises: NotKept, and as `groups`."""
+        name = self._some_group()
+        return tuple(sorted(depths_of(self._root, name, self._lookup))) if name else ()
+
+    def shards(self, window: Window) -> Optional[Tuple[Shard, ...]]:
+        """Return the shards that meet a window; None where the zone is not known."""
+        groups = self.groups(window.zone)
+        if groups is None:
+            return None
+        found: List[Shard] = []
+        for group in groups:
+            part = Window(group.zone, group.row, group.col, *group.shape).intersection(window)
+            if part is not None:
+                height, width = group.shard
+                top, left = part.row - group.row, part.col - group.col
+                rows = range(top // height, (top + part.height - 1) // height + 1)
+                cols = range(left // width, (left + part.width - 1) // width + 1)
+                found += [Shard(group, row, col) for row in rows for col in cols]
+        return tuple(found)
+
+    def info(self, name: str) -> Optional[ShardInfo]:
+        """Return what is known of a shard, as it was when it was first looked up here."""
+        if name not in self._infos:
+            info = self.files.info(name)
+            if info is not None and self._front is not None and info.is_stale(self.identity):
+                info = None
+            self._infos[name] = info
+        return self._infos[name]
+
+    def layout(self, block: Window) -> Optional[Tuple[Layout, Tuple[Shard, ...]]]:
+        """Return how shards lie over a block; None where the zone is not known."""
+        shards = self.shards(block)
+        if shards is None:
+            return None
+        if len(shards) > MAX_TILES:
+            raise StoreUnusable(self.files.store, "its shards are too small")
+        infos = [self.info(shard.name) for shard in shards]
+        layout = Layout(
+            block,
+            tuple(shard.name for shard in shards),
+            tuple(info.identity if info else ("", "") for info in infos),
+            tuple(
+                None if info and info.absent else shard.footprint.intersection(block)
+                for shard, info in zip(shards, infos)
+            ),
+        )
+        return layout, shards
+
+    # --- metadata
+
+    def _found(self, zone: int) -> List[Group]:
+        groups = [
+            parse_group(
+                self._root,
+                name,
+                zone,
+                depth=self._depth,
+                year=self._year,
+                lookup=self._lookup,
+                values=self._values,
+            )
+            for name in self._root.group_names(zone)
+        ]
+        return [group for group in groups if group is not None]
+
+    def _some_group(self) -> Optional[str]:
+        known = self._root.some_zone()
+        if known is not None or self._root.nodes is not None:
+            return known
+        return next((groups[0].name for groups in self._groups.values() if groups), None)
+
+    def _lookup(self, path: str) -> Optional[Document]:
+        if self._root.nodes is not None:
+            return self._root.nodes.get(path)
+        data = self.files.document(f"{path}/zarr.json", self.identity, self._front)
+        return None if data is None else parse_node(self.files.store, path, data)
+
+    def _values(self, array: ArrayMeta, count: int) -> NDArray[Any]:
+        """Return the first values of a one-dimensional array."""
+        store = self.files.store
+        if array.sharded:
+            raise StoreUnusable(store, f"{array.path} has shards")
+        size = array.outer[0]
+        values = np.full(-(-count // size) * size, array.fill, dtype=array.numpy_dtype)
+        for number in range(len(values) // size):
+            key = array.key(**{array.axes[0]: number})
+            data = self.files.document(key, self.identity, self._front)
+            if data is None:
+                continue
+            out, damaged = decode([data], array.codec, array.chunk_bytes)
+            if damaged[0]:
+                raise StoreUnusable(store, f"{key} is damaged")
+            values[number * size : (number + 1) * size] = out[0].view(array.numpy_dtype)
+        return values[:count]
+
+
+# --- files
+
+
+@functools.lru_cache(maxsize=4)
+def _root(store: str, path: Path, _signature: Tuple[int, int, int]) -> Optional[Tuple[Root, str]]:
+    """Return the root that is kept, and its identity; None where it is damaged."""
+    head, data = _load(path)
+    if head is None:
+        return None
+    return parse_root(store, data), str(head["root"])
+
+
+def _signature(path: Path) -> Optional[Tuple[int, int, int]]:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _load(path: Path) -> Tuple[Optional[Dict[str, Any]], bytes]:
+    """Return a kept file's head and body; no head where there is none that is sound."""
+    try:
+        line, _, body = path.read_bytes().partition(b"\n")
+        head = json.loads(line)
+        is_sound = head.pop("format") == FORMAT and head.pop("crc") == zlib.crc32(body)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None, b""
+    return (head, body) if is_sound else (None, b"")
+
+
+def _keep(path: Path, head: Dict[str, Any], body: bytes) -> None:
+    """Write a kept file. Raises: DiskFull, NotWritable."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(path, error) from error
+    line = json.dumps({"format": FORMAT, "crc": zlib.crc32(body), **head}).encode()
+    write_bytes(path, line + b"\n" + body)
+
+
+def _delete(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
