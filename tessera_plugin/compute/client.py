@@ -32,8 +32,12 @@ WORKER_MAIN = Path(__file__).with_name("worker") / "__main__.py"
 _TICK_S = 0.1
 """The longest pause between two calls of a report."""
 
-_CANCEL_S = 2.0
-"""How long a worker may take to acknowledge a cancel before it is killed."""
+_ACKNOWLEDGE_S = 0.8
+"""How long a worker may take to acknowledge a cancel before it is killed: a person who cancels is
+free again within a second, and a worker that is loading libraries is soon started anew."""
+
+_END_S = 2.0
+"""How long the end of a killed process is waited for."""
 
 _KEPT_LOGS = 5
 
@@ -325,7 +329,7 @@ class _Worker:
 
     def cancel(self, call_id: int) -> bool:
         """Ask the job to end, and return whether it did so in time."""
-        deadline = time.monotonic() + _CANCEL_S
+        deadline = time.monotonic() + _ACKNOWLEDGE_S
         with contextlib.suppress(WorkerDied):
             self.send(protocol.encode(protocol.cancel(call_id)))
             while time.monotonic() < deadline:
@@ -378,11 +382,11 @@ def _end(process: subprocess.Popen[bytes], reader: threading.Thread) -> None:
     """
     process.kill()
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_CANCEL_S)
+        process.wait(_END_S)
     with contextlib.suppress(OSError):
         if process.stdin is not None:
             process.stdin.close()
-    reader.join(_CANCEL_S)
+    reader.join(_END_S)
 
 
 def clean_environment(

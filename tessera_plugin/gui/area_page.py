@@ -232,13 +232,16 @@ class AreaPage(QWidget):
             return self.tr("All {} pixels were in the cache: nothing to fetch.").format(
                 text.count(summary.pixels)
             )
-        return self.tr("{} of {} pixels have embeddings. Fetched {} in {}; {} were here.").format(
+        told = self.tr("{} of {} pixels have embeddings. Fetched {} in {}.").format(
             text.count(summary.valid_px),
             text.count(summary.pixels),
             text.size(summary.bytes_fetched),
             text.seconds(summary.seconds),
-            text.count(summary.cached_px),
         )
+        if not summary.cached_px:
+            return told
+        here = self.tr("{} were in the cache already.").format(text.count(summary.cached_px))
+        return f"{told} {here}"
 
 
 def _named(parts: Any) -> str:  # noqa: ANN401 - a tuple or a list of texts

@@ -14,7 +14,6 @@ import socket
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Type, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -25,6 +24,7 @@ from requests.adapters import HTTPAdapter
 from ..errors import AccessRefused, NetworkFailed
 from ..progress import Cancelled
 from ..values import NetworkSettings
+from .files import plugin_version
 
 Progress = Callable[[int], None]
 """Called with the bytes that came; with a negative number when they were discarded."""
@@ -635,16 +635,4 @@ def _is_below(url: str, prefix: str) -> bool:
 @functools.lru_cache(maxsize=1)
 def _own_headers() -> Dict[str, str]:
     # published servers refuse some libraries' default names
-    return {"User-Agent": f"tessera-qgis/{_version()}", "Accept-Encoding": "identity"}
-
-
-def _version() -> str:
-    """Return the version that metadata.txt names, beside the package or in it."""
-    package = Path(__file__).resolve().parent.parent
-    for folder in (package.parent, package):
-        with contextlib.suppress(OSError, UnicodeDecodeError):
-            text = (folder / "metadata.txt").read_text("utf-8")
-            found = re.search(r"^version\s*=\s*(\S+)", text, re.MULTILINE)
-            if found:
-                return found.group(1)
-    return "0"
+    return {"User-Agent": f"tessera-qgis/{plugin_version() or 0}", "Accept-Encoding": "identity"}

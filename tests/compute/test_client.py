@@ -265,13 +265,13 @@ def test_cancel_ends_the_job_and_keeps_the_worker(client):
     assert client.pid == pid
 
 
-def test_a_job_that_does_not_listen_is_killed_after_two_seconds(client):
+def test_a_job_that_does_not_listen_is_killed_within_a_second(client):
     client.start()
     pid, stopper = client.pid, Stopper()
     stopper.press_in(0.2)
     with pytest.raises(Cancelled):
         client.call("deaf", {"seconds": 60}, stopper)
-    assert 1.9 < time.monotonic() - stopper.pressed < 3
+    assert 0.7 < time.monotonic() - stopper.pressed < 1.5
     assert not is_running(pid)
     assert works(client)
 

@@ -13,7 +13,7 @@ import functools
 import json
 import uuid
 import zlib
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,9 +181,15 @@ def _array_of(chunks: Sequence[bytes], codec: ChunkCodec, size: int) -> Iterator
             gdal.FileFromMemBuffer(names[-1], chunk)
         yield path
     finally:
-        for name in names:
-            gdal.Unlink(name)
-        gdal.RmdirRecursive(path)
+        with _quiet():
+            for name in names:
+                _remove(gdal.Unlink, name)
+            _remove(gdal.RmdirRecursive, path)  # there only where GDAL makes folders by itself
+
+
+def _remove(remove: Callable[[str], object], name: str) -> None:
+    with contextlib.suppress(RuntimeError):
+        remove(name)
 
 
 @contextlib.contextmanager
