@@ -22,9 +22,10 @@ PREDICT_PX = 16_384
 """Pixels predicted at once: the chunk that fits a processor's cache best."""
 
 
-WORTH_WEIGHTS = 30_000
-"""Heads of fewer weights are predicted sooner here: for them, handing the arrays over costs more
-than torch saves (`./dev bench predict`)."""
+WORTH_WEIGHTS = 60_000
+"""Heads of fewer weights are predicted here: for them, handing the arrays over costs more than torch
+saves. About here it is 0.8 to 1.5 times as fast, by what else the machine does (bench/predict.py).
+"""
 
 
 class Predict(Protocol):

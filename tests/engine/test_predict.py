@@ -13,7 +13,7 @@ from tests.compute.helpers import worker_python
 CLASSES = tuple(LandClass(number, f"class {number}", "#102030") for number in (5, 2, 9, 1, 7, 3))
 
 
-def mlp_head(hidden=(256,)):
+def mlp_head(hidden=(256, 128)):
     random = np.random.default_rng(0)
     widths = (128, *hidden, len(CLASSES))
     weights = {}
@@ -54,7 +54,7 @@ def test_in_chunks_as_in_one_go():
     assert np.abs(percent.astype(int) - all_percent).max() <= 1
 
 
-@pytest.mark.parametrize("hidden", [(256,), (160, 80)], ids=["one layer", "two layers"])
+@pytest.mark.parametrize("hidden", [(512,), (256, 128)], ids=["one layer", "two layers"])
 def test_the_worker_gives_the_same_answer(worker, hidden):
     head, (codes, scales) = mlp_head(hidden), pixels()
     here, here_percent = InProcess(head)(codes, scales, silent)

@@ -37,7 +37,7 @@ def mode(request):
     (gdal.UseExceptions if before else gdal.DontUseExceptions)()
 
 
-def raw(seed=0, spread=5):
+def raw(seed=0, spread=2):
     values = np.random.default_rng(seed).normal(0, spread, SIZE)
     return np.clip(values, -127, 127).astype(np.int8).tobytes()
 
