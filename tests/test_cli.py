@@ -14,7 +14,7 @@ import pytest
 from osgeo import gdal, ogr, osr
 
 from tests.archive.sample import SampleArchive
-from tests.servers import Fault, RangeServer
+from tests.servers import DictProvider, Fault, RangeServer
 
 BBOX = "0.120,52.195,0.126,52.198"
 DATASET = ["--dataset", "1.1-cambridge", "--year", "2024"]
@@ -234,6 +234,33 @@ def test_the_systems_proxy_is_used_unless_the_host_is_excepted(server, tmp_path)
     assert server.log[0].target.startswith("http://archive.invalid/npy/")
     nobody = {**direct, "http_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"}
     assert subprocess.run([*command, "--archive", server.url], env=nobody).returncode == 0
+
+
+def test_the_global_dataset_comes_from_its_store(cli, archive, tmp_path):
+    dataset = ["--dataset", "1.1-dclimate", "--year", "2024"]
+    out = tmp_path / "store.npz"
+    done = cli("fetch", *dataset, "--bbox", BBOX, "--out", str(out))
+    assert (done.returncode, done.stderr) == (0, "")
+    with np.load(out) as found:
+        west, _, _, north, _, _ = found["transform"]
+        height, width = found["scales"].shape
+        place = (31, round(-north / 10), round(west / 10), height, width)
+        codes, scales = archive.zarr_window("v1.1-dclimate", 2024, *place)
+        valid = (scales > 0) & (scales < 1) & codes.any(axis=2)
+        assert np.array_equal(found["codes"], np.where(valid[..., None], codes, 0))
+        assert np.array_equal(found["scales"], np.where(valid, scales, np.nan), equal_nan=True)
+
+
+def test_an_archive_without_the_store_is_said(tmp_path):
+    with RangeServer(DictProvider()) as empty:
+        done = subprocess.run(
+            [sys.executable, "-m", "tessera_plugin", "fetch", "--dataset", "1.1-dclimate", "--year",
+             "2024", "--bbox", BBOX, "--out", str(tmp_path / "a.npz"), "--archive", empty.url,
+             "--cache", str(tmp_path / "cache")],
+            capture_output=True, text=True,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "v1.1-dclimate" in done.stderr
 
 
 def test_nothing_published_is_said(cli, tmp_path):

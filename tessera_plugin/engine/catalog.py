@@ -11,14 +11,17 @@ from ..values import Dataset
 
 DATASETS: Tuple[Dataset, ...] = (
     Dataset("1.1", "cambridge", "v1.1-cam", tuple(range(2015, 2026)), "TESSERA 1.1 (Cambridge)",
-            landmask_dir="v1.1"),
-    Dataset("1.0", "vultr", "v1", tuple(range(2017, 2026)), "TESSERA 1.0", landmask_dir="v1"),
+            landmask_dir="v1.1", zarr_dir="v1.1"),
+    Dataset("1.1", "dclimate", "", tuple(range(2017, 2026)), "TESSERA 1.1 (dClimate, global)",
+            landmask_dir="v1.1", zarr_dir="v1.1-dclimate"),
+    Dataset("1.0", "vultr", "v1", tuple(range(2017, 2026)), "TESSERA 1.0",
+            landmask_dir="v1", zarr_dir="v1"),
     Dataset("2.0", "2B-L~beta1", "v2-2B-L~beta1", tuple(range(2017, 2026)), "TESSERA 2.0 beta 1",
-            landmask_dir="v2"),
+            landmask_dir="v2", zarr_dir="v2-2B-L~beta1"),
     Dataset("2.0", "2B-L~beta2", "v2-2B-L~beta2", tuple(range(2017, 2026)), "TESSERA 2.0 beta 2",
-            landmask_dir="v2"),
+            landmask_dir="v2", zarr_dir="v2-2B-L~beta2"),
 )  # fmt: skip
-"""Datasets with NPY tiles; the first is the default. Each is a feature space of its own."""
+"""The first is the default. Each is a feature space of its own."""
 
 LICENCE = "CC0 1.0"
 CITATION = (

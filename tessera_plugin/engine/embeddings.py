@@ -11,9 +11,10 @@ from typing import Any, Sequence, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import NetworkFailed, NothingPublished, UnknownDataset
+from ..errors import NetworkFailed, NothingPublished
 from ..io.sources.base import EmbeddingSource, Failure, FetchSummary
 from ..io.sources.npy_tiles import NpyTiles
+from ..io.sources.zarr_store import ZarrStore
 from ..io.tiling import rows_to_read
 from ..progress import Report, silent
 from ..values import BLOCK_PX, Access, Extent, State, Window
@@ -32,7 +33,11 @@ __all__ = [
     "valid_mask",
 ]
 
-_DATASETS_WITH_TILES = tuple(known.key for known in catalog.DATASETS if known.npy_dir)
+CHUNK_PX = 32
+"""Edge of a chunk of the published stores: the least that is fetched of them."""
+
+STORE_BYTES = 1_500_000
+"""A store's metadata and a few indexes, which the first fetch brings."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +65,15 @@ class FetchResult:
 
 
 def open_source(dataset_key: str, year: int, access: Access) -> EmbeddingSource:
-    """Return the source of a dataset and year. Close it when done.
+    """Return the source of a dataset and year: its tiles, or its store where it has none.
 
-    Raises: UnknownDataset, UnknownYear.
+    Close it when done. Raises: UnknownDataset, UnknownYear.
     """
     dataset = catalog.dataset(dataset_key)
     catalog.check_year(dataset, year)
-    if not dataset.npy_dir:
-        raise UnknownDataset(dataset_key, _DATASETS_WITH_TILES)
-    return NpyTiles(access, dataset, year)
+    if dataset.npy_dir:
+        return NpyTiles(access, dataset, year)
+    return ZarrStore(access, dataset, year)
 
 
 def fetch(request: FetchRequest, report: Report = silent) -> FetchResult:
@@ -86,16 +91,25 @@ def fetch(request: FetchRequest, report: Report = silent) -> FetchResult:
         return FetchResult(windows, summary, request.dataset, request.year)
 
 
-def download_bytes(windows: Sequence[Window], depth: int = 128) -> int:
+def download_bytes(dataset_key: str, windows: Sequence[Window]) -> int:
     """Return about how many bytes a fetch takes with an empty cache, without asking anybody.
 
-    Published tiles come in whole rows, so this is more than the pixels themselves weigh.
+    Published tiles come in whole rows and stores in chunks, so this is more than the pixels
+    themselves weigh. Raises: UnknownDataset.
     """
-    return sum(
-        rows * tile.footprint().width * (depth + grid.SCALE_BYTES)
-        for window in windows
-        for tile, rows in rows_to_read(window).items()
-    )
+    dataset = catalog.dataset(dataset_key)
+    pixels = map(_tile_pixels if dataset.npy_dir else _chunk_pixels, windows)
+    more = 0 if dataset.npy_dir else STORE_BYTES
+    return sum(pixels) * (dataset.depth + grid.SCALE_BYTES) + more
+
+
+def _tile_pixels(window: Window) -> int:
+    return sum(rows * tile.footprint().width for tile, rows in rows_to_read(window).items())
+
+
+def _chunk_pixels(window: Window) -> int:
+    height, width = (-(-size // CHUNK_PX) + 1 for size in window.shape)  # one more, cut by edges
+    return height * width * CHUNK_PX * CHUNK_PX
 
 
 def dequantise(codes: NDArray[np.int8], scales: NDArray[np.floating[Any]]) -> NDArray[np.float32]:

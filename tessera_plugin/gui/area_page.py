@@ -114,7 +114,7 @@ class AreaPage(QWidget):
     def _tell_download(self) -> None:
         self.downloadLabel.setVisible(self._session.is_warm)
         if self._session.is_warm:
-            amount = snapshot.download_bytes(self.extent(), self._depth())
+            amount = snapshot.download_bytes(self._dataset().key, self.extent())
             self.downloadLabel.setText(
                 self.tr("To fetch: up to {}, less what the cache has.").format(text.size(amount))
             )

@@ -50,11 +50,11 @@ def measure(extent: Extent, limit_px: int, depth: int = 128) -> Size:
     return grid.check_size(grid.windows_of(extent), limit_px, depth)
 
 
-def download_bytes(extent: Extent, depth: int = 128) -> int:
+def download_bytes(dataset: str, extent: Extent) -> int:
     """Return about how much a fetch brings with an empty cache. Raises: ExtentInvalid."""
     from ..engine import embeddings, grid  # noqa: PLC0415 - light plugin load
 
-    return embeddings.download_bytes(grid.windows_of(extent), depth)
+    return embeddings.download_bytes(dataset, grid.windows_of(extent))
 
 
 def labels_of(store: LabelStore) -> Labels:

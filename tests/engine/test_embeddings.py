@@ -170,7 +170,7 @@ def test_an_extent_that_is_too_large_is_refused_before_anything_is_asked(server,
 
 def test_unknown_datasets_and_years(server, tmp_path):
     with pytest.raises(UnknownDataset):
-        embeddings.fetch(request_for(server, tmp_path, dataset="1.1-dclimate"))
+        embeddings.fetch(request_for(server, tmp_path, dataset="9.9-nowhere"))
     with pytest.raises(UnknownYear):
         embeddings.fetch(request_for(server, tmp_path, year=1999))
     assert server.log == []
@@ -194,7 +194,7 @@ def test_cancel_goes_through(server, tmp_path):
     ],
 )
 def test_what_a_fetch_will_take_is_told_beforehand(server, tmp_path, extent):
-    told = embeddings.download_bytes(grid.windows_of(extent))
+    told = embeddings.download_bytes("1.1-cambridge", grid.windows_of(extent))
     took = embeddings.fetch(request_for(server, tmp_path, extent)).summary.bytes_fetched
     assert 0.9 * took < told < 1.25 * took
 
@@ -202,4 +202,20 @@ def test_what_a_fetch_will_take_is_told_beforehand(server, tmp_path, extent):
 def test_a_small_extent_costs_whole_rows_of_its_tile():
     window = Window(31, -578800, 30200, 10, 10)
     (width,) = {tile.footprint().width for tile in tiling.rows_to_read(window)}
-    assert embeddings.download_bytes([window]) == 10 * width * 132
+    assert embeddings.download_bytes("1.1-cambridge", [window]) == 10 * width * 132
+
+
+def test_a_dataset_without_tiles_comes_from_its_store(archive, server, tmp_path):
+    extent = Extent(0.120, 52.190, 0.126, 52.194)
+    request = request_for(server, tmp_path, extent, dataset="1.1-dclimate")
+    result = embeddings.fetch(request)
+    (window,) = result.windows
+    place = (window.zone, window.row, window.col, *window.shape)
+    own_codes, own_scales = archive.zarr_window("v1.1-dclimate", 2024, *place)
+    codes, scales = embeddings.open_source("1.1-dclimate", 2024, request.access).read(window)
+    valid = embeddings.valid_mask(own_codes, own_scales)
+    np.testing.assert_array_equal(codes, np.where(valid[..., None], own_codes, 0))
+    np.testing.assert_array_equal(scales, np.where(valid, own_scales, np.nan))
+    assert valid.mean() > 0.9
+    told = embeddings.download_bytes("1.1-dclimate", result.windows)
+    assert told > 0.8 * result.summary.bytes_fetched

@@ -87,6 +87,14 @@ def test_zeros_are_zeros():
     assert not damaged.any()
 
 
+def test_zeros_that_are_not_likely_are_damage_whatever_gdal_says(monkeypatch):
+    monkeypatch.setattr(
+        module, "_read", lambda chunks, codec, size: np.zeros((len(chunks), size), np.uint8)
+    )
+    chunks = [build.BLOSC.pack(raw(), 1), build.BLOSC.pack(bytes(SIZE), 1)]
+    assert decode(chunks, BLOSC, SIZE)[1].tolist() == [True, False]
+
+
 def cut(chunk):
     return chunk[:-5000]
 

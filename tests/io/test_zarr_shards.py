@@ -170,10 +170,24 @@ def test_only_a_share_is_fetched_in_vain():
 def test_long_ranges_are_cut_between_chunks():
     many = [Chunk(0, n, n * 100_000, (n + 1) * 100_000) for n in range(500)]
     spans = plan([many], 1)[0]
-    assert len(spans) == 7
+    assert len(spans) == 5
     assert all(span.stop - span.start <= shards.PIECE_BYTES for span in spans)
     assert all(a.stop == b.start for a, b in zip(spans, spans[1:]))
     assert spans[-1].stop == 50_000_000
+
+
+def test_a_range_is_cut_for_a_slow_line():
+    span = plan([chunks(*((n * 100, n * 100 + 90) for n in range(10)))], 1)[0][0]
+    parts = shards.cut(span, 300)
+    assert [(part.start, part.stop) for part in parts] == [
+        (0, 290),
+        (300, 590),
+        (600, 890),
+        (900, 990),
+    ]
+    assert [c for part in parts for c in part.chunks] == list(span.chunks)
+    assert len(shards.cut(span, 1)) == 10
+    assert shards.cut(span, 10_000) == [span]
 
 
 def test_chunks_that_share_bytes_are_no_trouble():

@@ -26,7 +26,7 @@ from ..cache import NO_OWNER, BlockCache, Layout, ObjectInfo, Piece
 from ..http import HttpClient, NotFound, ObjectChanged, RangeReply, Unreachable
 from ..zarr.decode import check_decoder, decode
 from ..zarr.metadata import ArrayMeta
-from ..zarr.shards import PIECE_BYTES, Chunk, IndexDamaged, ShardIndex, Span, plan
+from ..zarr.shards import PIECE_BYTES, Chunk, IndexDamaged, ShardIndex, Span, cut, plan
 from ..zarr.store import Shard, ShardInfo, StoreFiles, View, parts_of
 from .base import Failure, FetchSummary
 from .cells import FLUSH_S, Cell, Gathered
@@ -46,6 +46,18 @@ UNUSUAL_CELLS = 3
 """So many unusual cells of a shard are fetched again to see whether they come the same."""
 
 FLUSH_BLOCKS = 8
+
+REQUEST_S = 10.0
+"""Ranges are cut so that one takes about this long at most: what is under way is lost on a break."""
+
+SLOW_BYTES = 2_000_000
+"""But not shorter than this."""
+
+UNPACKED_BYTES = 2_000_000
+"""Chunks of about so many bytes are unpacked at once."""
+
+MEASURED_BYTES = 200_000
+"""Requests of fewer bytes say nothing of the line's speed."""
 
 NOT_CACHED = "not in the cache"
 NOT_KEPT = "it did not stay in the cache"
@@ -152,6 +164,7 @@ class Fetch:
         self._done_bytes = 0
         self._total_bytes = 0
         self._fraction = 0.0
+        self._bytes_per_s = 0.0
         self._silent_parts = 0
         self._last_silent = 0.0
         self._silent_url = ""
@@ -363,6 +376,7 @@ class Fetch:
                 return None
             self._changed_now.add(shard)
             self._changes[shard] = self._changes.get(shard, 0) + 1
+            self._tried.pop(shard, None)
             too_often = self._changes[shard] > CHANGES
         self._files.forget_shard(shard.name)
         self._files.ask_again()
@@ -458,6 +472,13 @@ class Fetch:
                 lost |= often
 
     def _fetch_span(self, batch: _Batch, source: _Source, span: Span) -> None:
+        """Fetch a range of an object, in parts where the line is slow."""
+        rate = self._bytes_per_s
+        size = max(int(rate * REQUEST_S), SLOW_BYTES) if rate else PIECE_BYTES
+        for part in cut(span, size):
+            self._fetch_part(batch, source, part)
+
+    def _fetch_part(self, batch: _Batch, source: _Source, span: Span) -> None:
         """Fetch a range of an object, and put its chunks into their cells."""
         cells = {id(cell): cell for cell in (batch.cell(source, c) for c in span.chunks)}
         done: List[Cell] = []
@@ -466,17 +487,21 @@ class Fetch:
             if self._is_changed(source.shard):
                 return
             data = self._bytes(source, span.start, span.stop)
-            chunks = [data[c.start - span.start : c.stop - span.start] for c in span.chunks]
-            self._put_all(batch, source, span.chunks, chunks, done)
+            step = max(UNPACKED_BYTES // source.array.chunk_bytes, 1)
+            for at in range(0, len(span.chunks), step):
+                chunks = span.chunks[at : at + step]
+                packed = [data[c.start - span.start : c.stop - span.start] for c in chunks]
+                self._put_all(batch, source, chunks, packed, done)
 
         reason = self._guarded(source.shard, work)
+        self._finish_all(batch, done)
+        left = [cell for cell in cells.values() if not cell.over]
         if reason:
             self._fail(source.shard.title, reason)
-            self._lose(source.shard, list(cells.values()))
+            self._lose(source.shard, None if reason == CHANGES_OFTEN else left)
         if reason or self._is_changed(source.shard):
-            for cell in cells.values():
+            for cell in left:
                 self._give_up(batch, cell)
-        self._finish_all(batch, done)
 
     def _put_all(
         self,
@@ -519,7 +544,10 @@ class Fetch:
     def _bytes(self, source: _Source, start: int, stop: int) -> bytes:
         info = source.info
         path = self._files.path(source.shard.key(source.array))
+        began = time.monotonic()
         reply = self._front.get_range(path, start, stop, info.etag, self._arrived)
+        if stop - start >= MEASURED_BYTES:
+            self._bytes_per_s = (stop - start) / max(time.monotonic() - began, 1e-3)
         _check_same(path, reply, info)
         return reply.data
 

@@ -37,7 +37,7 @@ _AXES = {"time": "time", "year": "time", "t": "time", "y": "y", "northing": "y",
          "easting": "x", "band": "band", "bands": "band"}  # fmt: skip
 _BAND = re.compile(r"band_d\d+")
 _EPSG = re.compile(r"EPSG:(32[67])(\d\d)", re.IGNORECASE)
-_SINCE = re.compile(r"(years|days|hours|minutes|seconds) since (\d{4})-(\d\d?)-(\d\d?)\b.*")
+_SINCE = re.compile(r"(years|days|hours|minutes|seconds) since (\d{4})-(\d\d?)-(\d\d?)(?!\d).*")
 _ITEM_BYTES = {"int8": 1, "uint8": 1, "int16": 2, "int32": 4, "int64": 8, "float32": 4,
                "float64": 8}  # fmt: skip
 _UNITS = {"days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from .metadata import ArrayMeta
 
 MISSING = (1 << 64) - 1
-PIECE_BYTES = 8_000_000
+PIECE_BYTES = 12_000_000
 """Longest range that is asked for at once."""
 
-SPARE_SHARE = 0.06
-"""Share of what is wanted that may be fetched in vain to save requests."""
+SPARE_SHARE = 0.08
+"""Share of what is wanted that may be fetched in vain to save requests; with the indexes of four
+shards this stays under a tenth for a window of 1000 x 1000 px."""
 
 SPARE_BYTES = 1 << 19
 """So much may always be fetched in vain."""
@@ -118,6 +119,16 @@ def plan(objects: Sequence[Sequence[Chunk]], requests: int) -> List[List[Span]]:
         left -= 1
         closed.add((number, place))
     return [list(_spans(chunks, number, closed)) for number, chunks in enumerate(objects)]
+
+
+def cut(span: Span, size: int) -> List[Span]:
+    """Return a range in parts of at most `size` bytes, or of one chunk."""
+    parts: List[List[Chunk]] = []
+    for chunk in span.chunks:
+        if not parts or chunk.stop - parts[-1][0].start > size:
+            parts.append([])
+        parts[-1].append(chunk)
+    return [_span(part) for part in parts]
 
 
 def _spans(chunks: Sequence[Chunk], number: int, closed: set[Tuple[int, int]]) -> Iterator[Span]:
