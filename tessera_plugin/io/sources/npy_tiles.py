@@ -30,12 +30,12 @@ from ..cache import (
     ObjectInfo,
     Piece,
     TileInfo,
-    empty_block,
 )
 from ..http import HttpClient, NotFound, ObjectChanged, RangeReply, Unreachable
 from ..npy import PROBE_BYTES, Header, check_codes, check_scales, header_bytes, parse_header
 from ..tiling import Tile, tiles_of
 from .base import Failure, FetchSummary
+from .blocks import LayoutOf, block_of, block_states, read_blocks
 from .crew import Crew, Job
 from .pieces import Part, Pieces, WantedRows
 
@@ -93,42 +93,20 @@ class NpyTiles:
 
         Nodata: codes 0 and scale NaN, also where nothing is known.
         """
-        codes = np.zeros((*window.shape, self.depth), dtype=np.int8)
-        scales = np.full(window.shape, np.nan, dtype=np.float32)
-        known = _Known(self.cache)
-        tiles = _tiles_around(window)
-        for part in window.blocks():
-            layout = known.layout(_block_of(part), tiles)
-            block = self.cache.load(layout)
-            if block is None:
-                continue
-            here, there = part.slices_in(layout.block), part.slices_in(window)
-            is_valid = (block.owner != NO_OWNER) & (block.missing(layout.cover()) == 0)
-            is_valid = is_valid[here]
-            if is_valid.all():
-                codes[there], scales[there] = block.codes[here], block.scales[here]
-            else:
-                codes[there][is_valid] = block.codes[here][is_valid]
-                scales[there][is_valid] = block.scales[here][is_valid]
-        return codes, scales
+        return read_blocks(self.cache, window, self.depth, self._layouts(window))
 
     def states(self, window: Window) -> NDArray[np.uint8]:
         """Return the `State` of every pixel (H, W), from the cache."""
-        states = np.zeros(window.shape, dtype=np.uint8)
-        known = _Known(self.cache)
-        tiles = _tiles_around(window)
-        nothing = empty_block(self.depth)
-        for part in window.blocks():
-            layout = known.layout(_block_of(part), tiles)
-            block = self.cache.load(layout) or nothing
-            here = part.slices_in(layout.block)
-            states[part.slices_in(window)] = block.states(layout.cover())[here]
-        return states
+        return block_states(self.cache, window, self.depth, self._layouts(window))
 
     def close(self) -> None:
         """End what is being fetched."""
         for client in list(self._clients):
             client.cancel()
+
+    def _layouts(self, window: Window) -> LayoutOf:
+        known, tiles = _Known(self.cache), _tiles_around(window)
+        return lambda block: known.layout(block, tiles)
 
     def urls(self, tile: Tile) -> Tuple[str, str]:
         """Return the addresses of a tile's codes and scales."""
@@ -595,7 +573,7 @@ def _spots(windows: Sequence[Window]) -> List[_Spot]:
     for window in windows:
         tiles = _tiles_around(window)
         for part in window.blocks():
-            block = _block_of(part)
+            block = block_of(part)
             if block not in spots:
                 over = tuple(tile for tile in tiles if tile.footprint().intersection(block))
                 spots[block] = _Spot(block, [], over)
@@ -606,16 +584,10 @@ def _spots(windows: Sequence[Window]) -> List[_Spot]:
 @functools.lru_cache(maxsize=256)
 def _tiles_around(window: Window) -> Tuple[Tile, ...]:
     """Return the tiles of all blocks that a window touches, by ascending (lon, lat)."""
-    first = _block_of(window)
+    first = block_of(window)
     last_row, last_col = (window.stop_row - 1) // BLOCK_PX, (window.stop_col - 1) // BLOCK_PX
     stop = (last_row + 1) * BLOCK_PX, (last_col + 1) * BLOCK_PX
     return tiles_of(Window.between(window.zone, first.row, first.col, *stop))
-
-
-def _block_of(part: Window) -> Window:
-    """Return the block that holds a window's first pixel."""
-    row, col = part.row // BLOCK_PX * BLOCK_PX, part.col // BLOCK_PX * BLOCK_PX
-    return Window(part.zone, row, col, BLOCK_PX, BLOCK_PX)
 
 
 def _job_bytes(total: int, hands: int) -> int:

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from ...errors import StoreUnusable
 from ...progress import Report, silent
-from ...values import BLOCK_PX, Access, Dataset, State, Window
-from ..cache import NO_OWNER, BlockCache, empty_block
+from ...values import Access, Dataset, Window
+from ..cache import BlockCache, Layout
 from ..http import HttpClient
 from ..zarr.metadata import FULL_DEPTH
 from ..zarr.store import NOT_PUBLISHED, NotKept, StoreFiles, View
 from .base import FetchSummary
+from .blocks import LayoutOf, block_states, read_blocks
 from .mirrors import Front, roots_of
 from .zarr_fetch import Fetch
 
@@ -62,39 +63,11 @@ class ZarrStore:
 
         Nodata: codes 0 and scale NaN, also where nothing is known.
         """
-        codes = np.zeros((*window.shape, self.depth), dtype=np.int8)
-        scales = np.full(window.shape, np.nan, dtype=np.float32)
-        view = self._kept()
-        for part in window.blocks() if view else ():
-            found = view.layout(block_of(part)) if view else None
-            block = self.cache.load(found[0]) if found else None
-            if found is None or block is None:
-                continue
-            layout = found[0]
-            here, there = part.slices_in(layout.block), part.slices_in(window)
-            is_valid = (block.owner != NO_OWNER) & (block.missing(layout.cover()) == 0)
-            is_valid = is_valid[here]
-            if is_valid.all():
-                codes[there], scales[there] = block.codes[here], block.scales[here]
-            else:
-                codes[there][is_valid] = block.codes[here][is_valid]
-                scales[there][is_valid] = block.scales[here][is_valid]
-        return codes, scales
+        return read_blocks(self.cache, window, self.depth, self._layout_of())
 
     def states(self, window: Window) -> NDArray[np.uint8]:
         """Return the `State` of every pixel (H, W), from the cache."""
-        states = np.full(window.shape, State.UNKNOWN, dtype=np.uint8)
-        view = self._kept()
-        nothing = empty_block(self.depth)
-        for part in window.blocks() if view else ():
-            found = view.layout(block_of(part)) if view else None
-            if found is None:
-                continue
-            layout = found[0]
-            block = self.cache.load(layout) or nothing
-            here = part.slices_in(layout.block)
-            states[part.slices_in(window)] = block.states(layout.cover())[here]
-        return states
+        return block_states(self.cache, window, self.depth, self._layout_of())
 
     def is_published(self) -> bool:
         """Whether the archive has the store; asks once a session, unless offline.
@@ -124,8 +97,14 @@ class ZarrStore:
         for client in list(self._clients):
             client.cancel()
 
-    def _kept(self) -> Optional[View]:
-        return self.files.view(self.depth, self.year)
+    def _layout_of(self) -> LayoutOf:
+        view = self.files.view(self.depth, self.year)
+
+        def layout_of(block: Window) -> Optional[Layout]:
+            found = view.layout(block) if view else None
+            return found[0] if found else None
+
+        return layout_of
 
     def _front(self, client: HttpClient) -> Front:
         return Front(client, roots_of(self.access.archive))
@@ -148,9 +127,3 @@ class ZarrStore:
         finally:
             self._clients.discard(client)
             client.close()
-
-
-def block_of(part: Window) -> Window:
-    """Return the block that holds a window's first pixel."""
-    row, col = part.row // BLOCK_PX * BLOCK_PX, part.col // BLOCK_PX * BLOCK_PX
-    return Window(part.zone, row, col, BLOCK_PX, BLOCK_PX)
