@@ -49,7 +49,8 @@ class Ticks:
         self._last, self._gaps = time.perf_counter(), []
 
     def longest_ms(self):
-        return round(1000 * max(self._gaps, default=0.0), 1)
+        running = time.perf_counter() - self._last  # a gap that no tick has ended yet counts too
+        return round(1000 * max([*self._gaps, running]), 1)
 
     def _tick(self):
         now = time.perf_counter()
