@@ -87,6 +87,20 @@ def worker_killed_while_training(plan):
     return {"first": first, "second": dock.train("MLP")}
 
 
+def classify_and_wait(plan):
+    person, dock = at_work(plan)
+    dock.label(plan["classes"])
+    dock.train("Instant")
+    person.click("classifyButton")
+    wait_to_be_killed(plan, person)
+
+
+def classify_again(plan):
+    """A new QGIS: the head of the last time is there, and makes the map."""
+    _, dock = at_work(plan)
+    return {"told": dock.classify(), "head": dock.files()["head"]}
+
+
 def worker():
     """Return the process id of our worker, or None."""
     for folder in Path("/proc").glob("[0-9]*"):

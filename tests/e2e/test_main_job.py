@@ -6,7 +6,7 @@ import shutil
 import time
 
 import pytest
-from osgeo import ogr
+from osgeo import gdal, ogr
 
 from tessera_plugin.engine.embeddings import FetchRequest
 from tessera_plugin.engine.embeddings import fetch as engine_fetch
@@ -110,6 +110,24 @@ def test_killed_in_the_middle_of_a_fetch_it_goes_on_where_it_was(place, server, 
     in_flight = 6 * 2_000_000 + 12_000_000  # requests of 2 MB, and a second of what had just come
     assert second < needed
     assert first + second < needed + in_flight
+
+
+def test_killed_while_classifying_the_next_one_goes_on_with_the_same_head(place):
+    folder, plan, settings = place
+    with desktop.running(folder, "scenarios.classify_and_wait", plan, settings) as process:
+        wait_for((folder / "marker").exists)
+        desktop.kill(process)
+    again = perform(place, "classify_again")
+    assert "pixels classified" in again["told"]
+    assert again["head"].endswith("labels_instant_1.1-cambridge_2024.head")
+    assert gdal.Open(str(folder / "map.tif")).ReadAsArray().all()
+    maps = {path.name for path in folder.glob("map*")}
+    assert maps <= {
+        "map.tif",
+        "map_confidence.tif",
+        "map.tif.aux.xml",
+        "map_confidence.tif.aux.xml",
+    }
 
 
 def test_without_a_network_it_says_so_and_goes_on_later(place, server):
