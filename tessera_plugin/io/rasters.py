@@ -10,6 +10,7 @@ QGIS was built with.
 from __future__ import annotations
 
 import contextlib
+import html
 import re
 import zlib
 from dataclasses import dataclass
@@ -23,8 +24,9 @@ from osgeo import gdal, osr
 
 from ..errors import DiskFull, NotWritable, TesseraError
 from ..progress import Report, part, silent
-from ..values import PIXEL_M, LandClass, Window
+from ..values import PIXEL_M, SOUTH_OFFSET_M, LandClass, Window
 from . import files
+from .projection import strip_limits
 
 CLASS_NODATA = 0
 CONFIDENCE_NODATA = 255
@@ -347,15 +349,22 @@ def mosaic(
     Raises: DiskFull, NotWritable.
     """
     problems: List[str] = []
-    warped: List[Path] = []
-    layers: List[Path] = []
+    helpers: List[Path] = []
+    beyond: List[Path] = []
+    own: List[Path] = []
     with _errors(problems):
         for source in sources:
+            is_own = _epsg_of(source) % 100 == epsg % 100
+            layer = source
+            if not is_own:
+                layer = _with_fringe(source, out)
+                helpers.append(layer)
             if _epsg_of(source) != epsg:
-                layers.append(_warp(source, epsg, out, counts))
-                warped.append(layers[-1])
-            else:
-                layers.append(source)
+                layer = _warp(layer, source.stem, epsg, out, counts)
+                helpers.append(layer)
+            (own if is_own else beyond).append(layer)
+        # the last lies on top: where fringes reach over the seam, the zone's own pixels count
+        layers = [*beyond, *own]
         dataset = gdal.BuildVRT(str(out), [str(layer) for layer in layers])
         if dataset is not None:
             _add_classes(dataset.GetRasterBand(1), counts)
@@ -365,7 +374,7 @@ def mosaic(
         raise _failure(out, problems, 0)
     _name_beside(out)
     _check_readable(out)
-    return (*warped, out)
+    return (*helpers, out)
 
 
 # --- GDAL, checked
@@ -481,9 +490,61 @@ def _epsg_of(path: Path) -> int:
     return int(dataset.GetSpatialRef().GetAuthorityCode(None))
 
 
-def _warp(source: Path, epsg: int, out: Path, counts: Sequence[ClassCount]) -> Path:
+def _with_fringe(source: Path, out: Path) -> Path:
+    """Write a VRT of a raster whose pixels at a seam are repeated once beyond it.
+
+    The nearest pixel of a place just inside a strip may have its own centre just outside, where the
+    raster is clipped: without the fringe a mosaic has holes along the seam.
+    """
+    target = out.with_name(f"{source.stem}_seam.vrt")
+    window = _window_of(source)
+    dataset = gdal.Translate(
+        str(target), str(source), format="VRT",
+        srcWin=[-1, 0, window.width + 2, window.height],
+    )  # fmt: skip
+    if dataset is not None:
+        band = dataset.GetRasterBand(1)
+        for number, (col, beyond, row, rows) in enumerate(_fringe(window)):
+            xml = (
+                f'<SimpleSource><SourceFilename relativeToVRT="1">{html.escape(source.name, quote=False)}'
+                "</SourceFilename><SourceBand>1</SourceBand>"
+                f'<SrcRect xOff="{col}" yOff="{row}" xSize="1" ySize="{rows}"/>'
+                f'<DstRect xOff="{beyond + 1}" yOff="{row}" xSize="1" ySize="{rows}"/></SimpleSource>'
+            )
+            band.SetMetadataItem(f"source_{number}", xml, "new_vrt_sources")
+    dataset = None
+    _name_beside(target)
+    return target
+
+
+def _fringe(window: Window) -> Iterator[Tuple[int, int, int, int]]:
+    """Yield the column at the seam, the one beyond it, first row and rows, all from the window's."""
+    wide = Window(window.zone, window.row, window.col - 2, window.height, window.width + 4)
+    first, stop = (limit - window.col for limit in strip_limits(wide))
+    for limit, inside, is_here in (
+        (first, first, (first >= 0) & (first < window.width)),
+        (stop, stop - 1, (stop > 0) & (stop <= window.width)),
+    ):
+        edges = np.flatnonzero(np.diff(np.where(is_here, limit, -9), prepend=-8, append=-8))
+        for row, end in zip(edges[:-1].tolist(), edges[1:].tolist()):
+            if is_here[row]:
+                col = int(inside[row])
+                yield col, (col - 1 if limit is first else col + 1), row, end - row
+
+
+def _window_of(path: Path) -> Window:
+    """Return the window of a raster on a zone's grid."""
+    dataset = gdal.OpenEx(str(path), gdal.OF_RASTER)
+    west, _, _, north, _, _ = dataset.GetGeoTransform()
+    epsg = _epsg_of(path)
+    north -= SOUTH_OFFSET_M if epsg >= 32700 else 0
+    row, col = round(-north / PIXEL_M), round(west / PIXEL_M)
+    return Window(epsg % 100, row, col, dataset.RasterYSize, dataset.RasterXSize)
+
+
+def _warp(source: Path, stem: str, epsg: int, out: Path, counts: Sequence[ClassCount]) -> Path:
     """Write a VRT of a raster in another zone's CRS, on that zone's pixel grid."""
-    target = out.with_name(f"{source.stem}_in_{_zone_name(epsg)}.vrt")
+    target = out.with_name(f"{stem}_in_{_zone_name(epsg)}.vrt")
     dataset = gdal.Warp(
         str(target), str(source), format="VRT", dstSRS=f"EPSG:{epsg}", xRes=PIXEL_M, yRes=PIXEL_M,
         targetAlignedPixels=True, resampleAlg="near",

@@ -963,3 +963,10 @@ def test_summaries_add_up():
     assert one.merged(two) == FetchSummary(
         11, 6, 3, 101, 4, ("a", "b"), (Failure("x", "y"),), ("u",), 2.0, "url"
     )
+
+
+def test_pixels_that_no_tile_covers_were_not_in_the_cache(server, tmp_path):
+    gap = Window(36, -4, 45_000, 8, 10)  # row -1 is in no tile, by the published rounding
+    source = NpyTiles(Access(str(tmp_path), server.url), catalog.dataset("1.1-cambridge"), 2024)
+    assert source.fetch([gap]).cached_px == 0
+    assert source.fetch([gap]).cached_px == 70

@@ -271,7 +271,8 @@ class _Fetch:
             for part in spot.parts:
                 here = part.slices_in(spot.block)
                 resolved = missing[here] == 0
-                survey.resolved += int(np.count_nonzero(resolved))
+                # where no tile lies there is nothing that could have been kept
+                survey.resolved += int(np.count_nonzero(resolved & (cover[here] != 0)))
                 if block is not None:
                     owned = block.owner[here] != NO_OWNER
                     survey.valid += int(np.count_nonzero(owned & resolved))
