@@ -18,6 +18,8 @@ PLUGIN = "tessera"
 def make_profile(folder: Path, settings: Mapping[str, object], plugin_zip: Path = ZIP) -> Path:
     """Make or refresh a profile: the plugin unpacked and enabled, no tips, news or version check.
 
+    Nor does QGIS ask about layers in the system's temporary folder, where a checkout may be.
+
     `settings` are the plugin's own, without their prefix; others that are already there stay.
     """
     home = folder / "profiles" / "default"
@@ -53,6 +55,9 @@ _INI = f"""[PythonPlugins]
 [qgis]
 checkVersion=false
 showTips=false
+
+[app]
+askToSaveMemoryLayers=false
 
 [core]
 NewsFeed\\httpsfeedqgisorg\\disabled=true
