@@ -98,11 +98,6 @@ def show_details(parent: QWidget, details: str) -> None:
     viewer.showMessage(False)
 
 
-def show_info(bar: QgsMessageBar, title: str, sentence: str) -> None:
-    """Show what went well."""
-    bar.pushMessage(title, sentence, Qgis.MessageLevel.Success, 6)
-
-
 # --- the sentences, one function per error
 
 

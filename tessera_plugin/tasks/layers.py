@@ -112,11 +112,6 @@ def file_of(layer: QgsMapLayer) -> str:
     return str(parts.get("path") or "")
 
 
-def is_shown(project: QgsProject, file: str, role: str) -> bool:
-    """Whether a layer of that role shows the file."""
-    return any(_normal(file_of(each)) == _normal(file) for each in with_role(project, role))
-
-
 def free_name(project: QgsProject, name: str, file: str) -> str:
     """Return a layer name; with the file's name behind it where the plain one is taken."""
     taken: Set[str] = {layer.name() for layer in project.mapLayers().values()}
