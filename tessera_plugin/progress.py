@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Callable
 
 Report = Callable[[float, str], None]
@@ -25,3 +26,28 @@ def part(report: Report, start: float, stop: float) -> Report:
         report(start + (stop - start) * min(max(fraction, 0.0), 1.0), message)
 
     return report_part
+
+
+class Gate:
+    """Holds work back while the person pauses it. Any thread may use it."""
+
+    def __init__(self) -> None:
+        self._open = threading.Event()
+        self._open.set()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether work is to wait."""
+        return not self._open.is_set()
+
+    def pause(self) -> None:
+        """Let work wait from now on."""
+        self._open.clear()
+
+    def resume(self) -> None:
+        """Let work go on."""
+        self._open.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until work may go on, at most so long; whether it may."""
+        return self._open.wait(seconds)

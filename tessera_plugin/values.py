@@ -34,6 +34,8 @@ class State(enum.IntEnum):
     NODATA = 3
     OUTSIDE = 4
     """Nothing is published there."""
+    PUBLISHED = 5
+    """Something is published there; what each pixel is has not been looked at. Coverage only."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +159,13 @@ class Dataset:
     title: str
     landmask_dir: str = ""
     depth: int = 128
+    """Dimensions of the whole embedding."""
     zarr_dir: str = ""
     """Folder of its store below `zarr/` of the archive; empty where no store is published."""
+    depths: Tuple[int, ...] = (128,)
+    """Dimensions that can be had, ascending: less than `depth` are prefixes, in the store only."""
+    store: str = ""
+    """URL or folder of a store outside any archive; empty for published datasets."""
 
     @property
     def key(self) -> str:
@@ -192,6 +199,12 @@ class NetworkSettings:
     """How often a request is tried before it counts as failed."""
     backoff_s: float = 1.0
     """First pause between tries; doubled each time, with jitter."""
+    bytes_per_s: float = 0.0
+    """Most that is received per second, of all requests together; 0 for no limit."""
+
+
+FORMS: Tuple[str, ...] = ("zarr", "npy")
+"""The forms that embeddings are published in, the better one first."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +213,10 @@ class Access:
 
     cache_dir: str
     archive: str = PUBLIC_ARCHIVE
-    """Root of an archive in the published layout."""
+    """Root of an archive in the published layout: a URL, or a folder."""
     offline: bool = False
     network: NetworkSettings = field(default_factory=NetworkSettings)
+    form: str = ""
+    """One of `FORMS` to read only that; empty for the best one there is."""
+    stores: Tuple[Dataset, ...] = ()
+    """Stores outside any archive that the person added."""

@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, Sequence, Tuple
+from typing import Callable, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...progress import Report
+from ...progress import Gate, Report
 from ...values import Dataset, Window
 
 
@@ -60,14 +60,33 @@ class FetchSummary:
         )
 
 
+@dataclass(frozen=True)
+class FetchOptions:
+    """How a fetch goes about it; none of it changes what comes."""
+
+    towards: Tuple[Tuple[int, int, int], ...] = ()
+    """Zone, row and column of the pixels to begin near, one per zone at most; where a zone has
+    none the middle of its windows is taken."""
+    gate: Optional[Gate] = None
+    """Holds the fetch back while it is closed: nothing is received and nothing fails meanwhile."""
+    arrived: Optional[Callable[[Sequence[Window]], None]] = None
+    """Called with the blocks (whole, 128 x 128 px) that were just written to the cache or were
+    there when the fetch began, each at least once; in the thread that called `fetch`, between two
+    reports. What it raises ends the fetch."""
+
+
 class EmbeddingSource(Protocol):
     """Embeddings of one dataset and year, kept in the cache."""
 
     dataset: Dataset
     year: int
     depth: int
+    form: str
+    """`zarr` or `npy`."""
 
-    def fetch(self, windows: Sequence[Window], report: Report) -> FetchSummary:
+    def fetch(
+        self, windows: Sequence[Window], report: Report, options: FetchOptions = ...
+    ) -> FetchSummary:
         """Bring what the cache lacks of the windows; parts that fail are named, not raised.
 
         Raises: Cancelled, DiskFull, NotWritable; what had arrived is kept.
