@@ -57,6 +57,16 @@ def group_options() -> Dict[str, Any]:
     return {"start_new_session": True}
 
 
+def kill_group(process: subprocess.Popen[Any]) -> None:
+    """Kill a child made with `group_options`, and all it started, at once; nothing if it is gone.
+
+    Then its number may be another's already, and so may that of its group.
+    """
+    if process.poll() is None:
+        _signal_group(process, force=True)
+        process.kill()
+
+
 def end_group(process: subprocess.Popen[Any], grace_s: float = 1.0) -> None:
     """End a child made with `group_options`, and all it started: ask first, then kill."""
     if process.poll() is None:

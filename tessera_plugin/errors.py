@@ -92,6 +92,31 @@ class AccessRefused(TesseraError):
     def __str__(self) -> str:
         return f"The server refused {self.url} (status {self.status})."
 
+    @property
+    def reason(self) -> str:
+        """A few words, no sentence."""
+        return f"access refused (status {self.status})"
+
+
+@dataclass
+class ProxyLoginNeeded(AccessRefused):
+    """The proxy on the way wants a login that it was not given, or not the right one."""
+
+    proxy: str
+    """Host and port."""
+    given: bool
+    """Whether a user name was sent."""
+
+    def __str__(self) -> str:
+        return f"{self.url} could not be read: {self.reason}."
+
+    @property
+    def reason(self) -> str:
+        """A few words, no sentence."""
+        if self.given:
+            return f"the proxy {self.proxy} refused the user name and password"
+        return f"the proxy {self.proxy} wants a user name and a password"
+
 
 @dataclass
 class TileUnusable(TesseraError):
@@ -123,20 +148,53 @@ class DepthNotOffered(TesseraError):
 
     def __str__(self) -> str:
         return (
-            f"The Zarr store {self.store} does not offer embeddings of {self.depth} dimensions; "
+            f"{self.store} does not offer embeddings of {self.depth} dimensions; "
             f"it offers {', '.join(map(str, self.depths)) or 'none'}."
         )
 
 
 @dataclass
+class FormNotOffered(TesseraError):
+    """A dataset was asked for in a form that it is not published in, at this depth."""
+
+    dataset: str
+    form: str
+    """`zarr` or `npy`."""
+    depth: int
+    forms: Tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"Dataset {self.dataset} with {self.depth} dimensions is not published as {self.form}; "
+            f"it is as {', '.join(self.forms) or 'nothing'}."
+        )
+
+
+@dataclass
+class LocationUnusable(TesseraError):
+    """A URL or folder that is neither an archive in the published layout nor a store."""
+
+    location: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.location} can't be used: {self.reason}."
+
+
+@dataclass
 class DecoderMissing(TesseraError):
-    """The GDAL at hand can't unpack what is published."""
+    """The GDAL at hand can't unpack what is published, and there is no worker that can."""
 
     codec: str
     gdal_version: str
+    reason: str = ""
+    """Why the worker could not; empty where there is none."""
 
     def __str__(self) -> str:
-        return f"GDAL {self.gdal_version} of this QGIS can't unpack {self.codec}."
+        said = f"GDAL {self.gdal_version} of this QGIS can't unpack {self.codec}"
+        if self.reason:
+            return f"{said}, and the add-on could not either: {self.reason}."
+        return f"{said}; install the add-on, which can."
 
 
 @dataclass
@@ -174,6 +232,17 @@ class NotWritable(TesseraError):
 
     def __str__(self) -> str:
         return f"{self.path} can't be written: {self.reason}."
+
+
+@dataclass
+class CacheFolderUnusable(TesseraError):
+    """A folder that a cache can't be moved to, or that somebody else is at."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The folder {self.path} can't be used for the cache: {self.reason}."
 
 
 # --- labels and training
@@ -278,6 +347,20 @@ class WorkerDied(TesseraError):
 
 
 @dataclass
+class WorkerOutOfMemory(WorkerDied):
+    """The worker was ended since it held more memory than it may."""
+
+    used_bytes: int
+    limit_bytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"The worker was ended: it held {self.used_bytes / 1e9:.1f} GB of memory, "
+            f"more than the limit of {self.limit_bytes / 1e9:.1f} GB."
+        )
+
+
+@dataclass
 class WorkerFailed(TesseraError):
     """The worker answered with an error."""
 
@@ -296,3 +379,49 @@ class ProtocolMismatch(TesseraError):
 
     def __str__(self) -> str:
         return f"The worker speaks protocol {self.found}, not {self.expected}."
+
+
+# --- the private environment
+
+
+@dataclass
+class PlatformUnsupported(TesseraError):
+    """There are no packages for this kind of computer or Python."""
+
+    platform: str
+    python: str
+    bundle: str
+    pythons: Tuple[str, ...]
+    """Pythons that would do on this platform."""
+
+    def __str__(self) -> str:
+        if self.pythons:
+            would = f"; it can be made with Python {', '.join(self.pythons)}"
+        else:
+            would = "; there is none for this kind of computer"
+        return f"There is no {self.bundle} add-on for {self.platform} with Python {self.python}{would}."
+
+
+@dataclass
+class InterpreterUnusable(TesseraError):
+    """A program that is not a Python the add-on can be made with."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path} can't be used as Python: {self.reason}."
+
+
+@dataclass
+class InstallFailed(TesseraError):
+    """The add-on could not be installed; what was there before is untouched."""
+
+    kind: str
+    """One of `environment.failures.KINDS`."""
+    detail: str
+    log: str
+    """Path of the log."""
+
+    def __str__(self) -> str:
+        return f"The add-on could not be installed ({self.kind.replace('_', ' ')}): {self.detail}"

@@ -34,6 +34,8 @@ class Gate:
     def __init__(self) -> None:
         self._open = threading.Event()
         self._open.set()
+        self.pauses = 0
+        """How often it was closed: tells whether there was a pause between two moments."""
 
     @property
     def is_paused(self) -> bool:
@@ -42,6 +44,7 @@ class Gate:
 
     def pause(self) -> None:
         """Let work wait from now on."""
+        self.pauses += 1
         self._open.clear()
 
     def resume(self) -> None:

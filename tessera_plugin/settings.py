@@ -8,17 +8,24 @@ QGIS, a dictionary in tests and on the command line), so this file needs neither
 
 from __future__ import annotations
 
-from dataclasses import Field, dataclass, fields
-from typing import Any, Dict, Mapping, Optional, Protocol, Tuple
+import json
+from dataclasses import Field, asdict, dataclass, fields
+from typing import Any, Dict, Iterable, Mapping, Optional, Protocol, Tuple
 
 from . import paths
-from .values import PUBLIC_ARCHIVE, Access, NetworkSettings
+from .values import FORMS, PUBLIC_ARCHIVE, Access, Dataset, NetworkSettings
 
 PREFIX = "tessera"
+
+GB = 1_000_000_000
+MB = 1_000_000
 
 LIMITS: Mapping[str, Tuple[float, float]] = {
     "limit_px": (10_000, 2_000_000_000),
     "connections": (1, 16),
+    "max_mb_per_s": (0, 10_000),
+    "cache_limit_gb": (0, 100_000),
+    "depth": (0, 1024),
     "test_share": (0.1, 0.9),
     "max_px_per_polygon": (1, 100_000),
 }
@@ -32,7 +39,17 @@ class Settings:
     cache_dir: str = ""
     """Folder that fetched embeddings are kept in; empty for the default one."""
     archive: str = PUBLIC_ARCHIVE
-    """Root address of the archive that embeddings come from."""
+    """Root of the archive that embeddings come from: an address, or a folder."""
+    stores: str = ""
+    """Stores outside any archive that the person added, as JSON."""
+    form: str = ""
+    """Form that embeddings are read in, `zarr` or `npy`; empty for the best one there is."""
+    offline: bool = False
+    """Whether nobody is asked for anything: only what is in the cache."""
+    max_mb_per_s: float = 0.0
+    """Most megabytes that are received per second; 0 for no limit."""
+    cache_limit_gb: float = 20.0
+    """What is in the cache over this size goes, oldest first; 0 for no limit."""
     limit_px: int = 50_000_000
     """Extents of more pixels are refused."""
     connections: int = 6
@@ -41,10 +58,16 @@ class Settings:
     """Python of the private environment; empty for the one the plugin installs."""
     labels_path: str = ""
     """The label file in use; empty for the default one."""
-    dataset: str = "1.1-cambridge"
+    dataset: str = "1.1-dclimate"
     """Dataset chosen last."""
     year: int = 2024
     """Year chosen last."""
+    also_years: str = ""
+    """More years that are fetched with it, apart by commas."""
+    depth: int = 0
+    """Dimensions of the embeddings; 0 for all that the dataset has."""
+    show_coverage: bool = True
+    """Whether the map shows what is published and what is in the cache."""
     active_class: int = 0
     """Id of the class that labels get; 0 for none."""
     head_kind: str = "instant"
@@ -71,9 +94,27 @@ class Settings:
         """Return where embeddings come from and where they are kept."""
         return Access(
             cache_dir=self.cache_folder,
-            archive=self.archive.rstrip("/"),
-            network=network or NetworkSettings(connections=self.connections),
+            archive=self.archive.rstrip("/") or self.archive,
+            offline=self.offline,
+            network=network or self.network(),
+            form=self.form if self.form in FORMS else "",
+            stores=self.own_stores,
         )
+
+    def network(self) -> NetworkSettings:
+        """Return what the person set of the network, without what only QGIS knows."""
+        return NetworkSettings(connections=self.connections, bytes_per_s=self.max_mb_per_s * MB)
+
+    @property
+    def own_stores(self) -> Tuple[Dataset, ...]:
+        """The stores outside any archive that the person added."""
+        return read_stores(self.stores)
+
+    @property
+    def more_years(self) -> Tuple[int, ...]:
+        """Years that are fetched with the chosen one, the latest first."""
+        found = {int(each) for each in self.also_years.split(",") if each.strip().isdecimal()}
+        return tuple(sorted(found - {self.year}, reverse=True))
 
 
 class Store(Protocol):
@@ -96,6 +137,32 @@ class MemoryStore(Dict[str, Any]):
     def setValue(self, key: str, value: Any) -> None:  # noqa: ANN401, N802 - Qt's name
         """Remember a value."""
         self[key] = value
+
+
+def write_stores(stores: Iterable[Dataset]) -> str:
+    """Return stores as the text that is remembered."""
+    return json.dumps([asdict(each) for each in stores])
+
+
+def read_stores(text: str) -> Tuple[Dataset, ...]:
+    """Return remembered stores; what can't be used is left out."""
+    try:
+        found = json.loads(text or "[]")
+    except ValueError:  # edited by hand
+        return ()
+    stores = (_as_dataset(each) for each in found) if isinstance(found, list) else ()
+    return tuple(each for each in stores if each is not None and each.store and each.years)
+
+
+def _as_dataset(found: Any) -> Optional[Dataset]:  # noqa: ANN401 - whatever JSON holds
+    try:
+        facts: Dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in found.items()
+        }
+        return Dataset(**facts)
+    except (AttributeError, TypeError):  # of another version of the plugin, or edited by hand
+        return None
 
 
 def load(store: Store) -> Settings:

@@ -172,6 +172,14 @@ class Dataset:
         """Version and variant, the name people type: `1.1-cambridge`."""
         return f"{self.version}-{self.variant}"
 
+    def forms(self, depth: int = 0) -> Tuple[str, ...]:
+        """Return the forms it is published in, the better one first; less depth in stores only.
+
+        Depth 0 is the whole one.
+        """
+        found = ("zarr",) if self.zarr_dir or self.store else ()
+        return (*found, "npy") if self.npy_dir and depth in (0, self.depth) else found
+
 
 @dataclass(frozen=True)
 class LandClass:

@@ -13,7 +13,7 @@ from osgeo import ogr, osr
 
 from tessera_plugin.engine.heads.base import Head, identify
 from tessera_plugin.engine.samples import Label, Labels
-from tessera_plugin.io.sources.base import FetchSummary
+from tessera_plugin.io.sources.base import NO_OPTIONS, FetchOptions, FetchSummary
 from tessera_plugin.progress import Report
 from tessera_plugin.values import Dataset, LandClass, State, Window
 
@@ -163,13 +163,21 @@ class MemorySource:
         year: int = 2024,
     ) -> None:
         self.dataset, self.year, self.depth = dataset, year, depth
+        self.form = "zarr"
         self.fetched: List[Window] = []
         self.closed = False
         self._land, self._state, self._noise, self._seed = land, state, noise, seed
         self._centres = np.random.default_rng(seed).normal(0, 1, (classes, depth))
 
-    def fetch(self, windows: Sequence[Window], report: Report) -> FetchSummary:
+    def fetch(
+        self,
+        windows: Sequence[Window],
+        report: Report,
+        options: FetchOptions = NO_OPTIONS,
+    ) -> FetchSummary:
         self.fetched += windows
+        if options.arrived is not None:
+            options.arrived([block for window in windows for block in window.whole_blocks()])
         pixels = sum(window.pixels for window in windows)
         return FetchSummary(pixels, pixels, 0, 132 * pixels, len(windows))
 

@@ -35,6 +35,8 @@ from urllib.parse import unquote, urlsplit
 PIECE_BYTES = 1 << 18
 """How much of a body is read and sent at a time."""
 
+CHUNK_BYTES = 10_000
+
 FOREVER = -1
 """As a fault's count: every time."""
 
@@ -174,6 +176,36 @@ class Fault:
         Content-Length is that of the body, Content-Range the one asked for.
         """
         return cls("wrong_length", amount=amount, **where)
+
+    @classmethod
+    def extra(cls, amount: int = 10, **where: Any) -> Fault:
+        """Send so many bytes more than Content-Length and the range say."""
+        return cls("extra", amount=amount, **where)
+
+    @classmethod
+    def no_length(cls, amount: int = 0, **where: Any) -> Fault:
+        """Say nothing of the length and close at the end; the body is `amount` bytes longer."""
+        return cls("no_length", amount=amount, **where)
+
+    @classmethod
+    def chunked(cls, after: int = -1, **where: Any) -> Fault:
+        """Send the body in chunks, without its length; close after `after` bytes if not negative."""
+        return cls("chunked", after=after, **where)
+
+    @classmethod
+    def drip(cls, seconds: float, piece: int = 1, after: int = 0, **where: Any) -> Fault:
+        """Send only `piece` bytes every so many seconds, from `after` bytes of the body on."""
+        return cls("drip", seconds=seconds, amount=piece, after=after, **where)
+
+    @classmethod
+    def drip_head(cls, seconds: float, **where: Any) -> Fault:
+        """Send a header that never ends, a byte every so many seconds."""
+        return cls("drip_head", seconds=seconds, **where)
+
+    @classmethod
+    def redirect(cls, location: str, code: int = 302, **where: Any) -> Fault:
+        """Point to another place."""
+        return cls("status", code=code, headers={"Location": location}, **where)
 
     @classmethod
     def wrong_range(cls, amount: int = 1, **where: Any) -> Fault:
@@ -441,6 +473,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._reset()
         if fault and kind == "stall":
             owner._pause(fault.seconds)
+        if fault and kind == "drip_head":
+            self._drip_head(owner, fault.seconds)
         if fault and kind == "status":
             self._send_small(entry, fault.code, fault.headers, fault.body)
             return
@@ -485,19 +519,59 @@ class _Handler(BaseHTTPRequestHandler):
             stop = min(stop + fault.amount, resource.length)
             told = (start, stop)
         size = stop - start
-        if fault and fault.kind == "wrong_length":
+        if fault and fault.kind in ("wrong_length", "extra", "no_length"):
             size = max(0, size + fault.amount)
         entry.status = 206 if span else 200
         self.send_response(entry.status)
         for name, value in common.items():
             self.send_header(name, value)
         self.send_header("Content-Type", resource.content_type)
-        self.send_header("Content-Length", str(size))
+        self._tell_length(size, fault)
         if span:
             self.send_header("Content-Range", f"bytes {told[0]}-{told[1] - 1}/{resource.length}")
         self.end_headers()
-        if self.command != "HEAD":
+        if self.command != "HEAD" and fault and fault.kind == "chunked":
+            self._send_chunks(owner, entry, fault, resource, start, size)
+        elif self.command != "HEAD":
             self._stream(owner, entry, fault, resource, start, size)
+
+    def _tell_length(self, size: int, fault: Optional[Fault]) -> None:
+        if fault and fault.kind == "chunked":
+            self.send_header("Transfer-Encoding", "chunked")
+            return
+        if fault and fault.kind == "no_length":
+            self.send_header("Connection", "close")
+            self.close_connection = True
+            return
+        told = size - fault.amount if fault and fault.kind == "extra" else size
+        self.send_header("Content-Length", str(told))
+
+    def _send_chunks(
+        self,
+        owner: RangeServer,
+        entry: Request,
+        fault: Fault,
+        resource: Resource,
+        start: int,
+        size: int,
+    ) -> None:
+        sent = 0
+        end = size if fault.after < 0 else fault.after
+        while sent < end:
+            stop = min(sent + CHUNK_BYTES, end)
+            self.wfile.write(f"{stop - sent:x}\r\n".encode())
+            self._write(owner, entry, self._piece(resource, start + sent, start + stop))
+            self.wfile.write(b"\r\n")
+            sent = stop
+        if fault.after >= 0:
+            raise _Hangup
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _drip_head(self, owner: RangeServer, seconds: float) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        while True:
+            owner._pause(seconds)
+            self.wfile.write(b"x")
 
     def _stream(
         self,
@@ -518,7 +592,10 @@ class _Handler(BaseHTTPRequestHandler):
             piece = self._piece(resource, start + sent, start + stop)
             if fault and kind == "corrupt":
                 piece = flip(piece, sent, fault.amount, fault.mask)
-            self._write(owner, entry, piece)
+            if fault and kind == "drip":
+                self._drip(owner, entry, fault, piece, max(fault.after - sent, 0))
+            else:
+                self._write(owner, entry, piece)
             sent = stop
             if broken and sent == broken.after:
                 self._break(owner, broken)
@@ -530,6 +607,15 @@ class _Handler(BaseHTTPRequestHandler):
         inside = min(stop, resource.length)
         data = resource.read(start, inside) if inside > start else b""
         return bytes(data) + bytes(stop - start - len(data))
+
+    def _drip(
+        self, owner: RangeServer, entry: Request, fault: Fault, piece: bytes, after: int
+    ) -> None:
+        """Send `after` bytes at once, the others slowly."""
+        self._write(owner, entry, piece[:after])
+        for start in range(after, len(piece), fault.amount):
+            owner._pause(fault.seconds)
+            self._write(owner, entry, piece[start : start + fault.amount])
 
     def _break(self, owner: RangeServer, fault: Fault) -> None:
         if fault.kind == "stall_body":

@@ -10,11 +10,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "tessera_plugin"
-LEAVES = {"errors", "progress", "values"}
+LEAVES = {"children", "errors", "progress", "values"}
 QGIS = {"qgis"}
 
 # part -> (parts of ours it may import, packages it may import beside the standard library)
 ALLOWED = {
+    "children": (set(), set()),
     "errors": (set(), set()),
     "progress": (set(), set()),
     "values": (set(), set()),
@@ -22,13 +23,19 @@ ALLOWED = {
     "settings": (LEAVES | {"paths"}, set()),
     "io": ({"io"} | LEAVES, {"numpy", "osgeo", "requests", "urllib3"}),
     "compute.protocol": (LEAVES, set()),
-    "compute.client": ({"compute.protocol"} | LEAVES, set()),
-    "compute.worker": ({"compute.protocol", "compute.worker"}, {"numpy", "torch"}),
-    "compute": (set(), set()),
+    "compute.client": ({"compute", "compute.protocol"} | LEAVES, set()),
+    "compute.worker": ({"compute.protocol", "compute.worker"}, {"numpy", "numcodecs", "torch"}),
+    "compute": ({"compute", "compute.protocol"} | LEAVES, set()),
     "engine": ({"engine", "io", "compute.client"} | LEAVES, {"numpy"}),
-    "tasks": ({"tasks", "engine", "settings", "paths"} | LEAVES, QGIS),
+    "environment.verify_script": (
+        set(),
+        {"numcodecs", "numpy", "onnxruntime", "sklearn", "torch"},
+    ),
+    "environment": ({"environment", "paths"} | LEAVES, set()),
+    "tasks": ({"tasks", "engine", "environment", "settings", "paths"} | LEAVES, QGIS),
     "gui": ({"gui", "tasks", "engine", "settings", "paths"} | LEAVES, QGIS),
-    "__main__": ({"engine", "settings", "paths"} | LEAVES, set()),
+    "cli": ({"cli", "engine", "settings", "paths"} | LEAVES, set()),
+    "__main__": ({"cli"} | LEAVES, set()),
     "plugin": ({"gui", "tasks", "settings", "paths"} | LEAVES, QGIS),
     "__init__": (set(), set()),
 }

@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 from osgeo import gdal, ogr, osr
 
+from tests import builders_zarr as build
+from tests.archive.layout import lonlat
 from tests.archive.sample import SampleArchive
 from tests.servers import DictProvider, Fault, RangeServer
 
 BBOX = "0.120,52.195,0.126,52.198"
-DATASET = ["--dataset", "1.1-cambridge", "--year", "2024"]
+DATASET = ["--dataset", "1.1-cambridge", "--form", "npy", "--year", "2024"]
+"""Its tiles, which cover more of the sample than its store."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,7 @@ def server(archive):
 @pytest.fixture
 def cli(server, tmp_path):
     def run(*arguments, **options):
-        common = [] if arguments[0] == "datasets" else [
+        common = [] if arguments[0] in ("datasets", "cache") else [
             "--archive", server.url, "--cache", str(tmp_path / "cache")]  # fmt: skip
         return subprocess.run(
             [sys.executable, "-m", "tessera_plugin", *arguments, *common],
@@ -75,9 +78,15 @@ def labels(path, archive, per_class=8):
 
 def test_datasets_are_listed(cli):
     listed = json.loads(cli("datasets", "--json").stdout)
-    assert listed[0]["key"] == "1.1-cambridge"
-    assert {"1.0-vultr", "2.0-2B-L~beta1"} < {row["key"] for row in listed}
-    assert "1.1-cambridge" in cli("datasets").stdout
+    assert listed[0]["key"] == "1.1-dclimate"
+    assert {"1.0-vultr", "1.1-cambridge", "2.0-2B-L~beta1"} < {row["key"] for row in listed}
+    known = {row["key"]: row for row in listed}
+    assert known["1.1-dclimate"]["forms"] == ["zarr"]
+    assert known["1.1-cambridge"]["forms"] == ["zarr", "npy"]
+    assert known["2.0-2B-L~beta1"]["depths"] == [4, 16, 128]
+    said = cli("datasets").stdout
+    assert "1.1-cambridge" in said
+    assert "4, 16, 128" in said
 
 
 def test_fetch_to_npz_is_what_the_archive_holds(cli, archive, tmp_path):
@@ -126,21 +135,34 @@ def test_the_south_is_written_in_its_own_crs(cli, tmp_path):
         assert found["transform"][3] == pytest.approx(9996900, abs=400)
 
 
-@pytest.mark.parametrize("head", ["instant", "mlp"])
-def test_from_samples_to_a_map(cli, archive, tmp_path, head):
+@pytest.mark.parametrize(
+    ("head", "dataset"),
+    [
+        ("instant", DATASET),
+        ("mlp", DATASET),
+        ("instant", ["--dataset", "1.1-dclimate", "--year", "2024"]),
+        ("mlp", ["--dataset", "2.0-2B-L~beta1", "--depth", "16", "--year", "2024"]),
+    ],
+    ids=["tiles", "tiles-mlp", "store", "prefix-mlp"],
+)
+def test_from_samples_to_a_map(cli, archive, tmp_path, head, dataset):
     names = labels(tmp_path / "labels.gpkg", archive)
     assert len(names) >= 3
-    made = cli("train", *DATASET, "--samples", str(tmp_path / "labels.gpkg"), "--class-field", "cover",
+    made = cli("train", *dataset, "--samples", str(tmp_path / "labels.gpkg"), "--class-field", "cover",
                "--head", head, "--out", str(tmp_path / "a.head"), "--report",
                str(tmp_path / "report.json"), "--json")  # fmt: skip
     assert made.returncode == 0, made.stdout + made.stderr
     result = json.loads(made.stdout.splitlines()[-1])
     assert result["type"] == "result"
+    assert result["depth"] == (16 if "--depth" in dataset else 128)
     assert json.loads((tmp_path / "report.json").read_text())["classes"] == names
-    mapped = cli("classify", "--head", str(tmp_path / "a.head"), "--year", "2024", "--bbox", BBOX,
+    form = ["--form", "npy"] if "npy" in dataset else []
+    mapped = cli("classify", *form, "--head", str(tmp_path / "a.head"), "--year", "2024", "--bbox", BBOX,
                  "--out", str(tmp_path / "map.tif"), "--confidence", str(tmp_path / "sure.tif"))  # fmt: skip
     assert mapped.returncode == 0, mapped.stdout + mapped.stderr
     raster = gdal.Open(str(tmp_path / "map.tif"))
+    assert raster.GetMetadataItem("TESSERA_DEPTH") == str(result["depth"])
+    assert raster.GetMetadataItem("TESSERA_FORM") == ("npy" if form else "zarr")
     origin = _origin(raster)  # GDAL 3.6 has no category names before it has looked at its side file
     assert raster.GetRasterBand(1).GetCategoryNames()[1:] == names
     truth = archive.truth(31, *origin, raster.RasterYSize, raster.RasterXSize)
@@ -203,6 +225,15 @@ def test_a_head_refuses_another_dataset(cli, archive, tmp_path):
         (["fetch", *DATASET, "--bbox", "-180,-80,180,80", "--out", "x.npz"], "limit"),
         (["fetch", *DATASET, "--bbox", "1,2,3", "--out", "x.npz"], "W,S,E,N"),
         (["fetch", *DATASET, "--bbox", BBOX, "--out", "x.csv"], ".npz or .tif"),
+        (["fetch", "--year", "2024", "--bbox", BBOX], "--dataset KEY is needed"),
+        (["fetch", "--dataset", "1.1-dclimate", "--year", "2024-", "--bbox", BBOX], "YEAR"),
+        (["fetch", "--dataset", "1.1-dclimate", "--year", "2023,2024", "--bbox", BBOX, "--out", "x.npz"],
+         "--out takes one year"),
+        (["fetch", "--dataset", "1.1-dclimate", "--form", "npy", "--year", "2024", "--bbox", BBOX],
+         "not published as npy"),
+        (["fetch", "--dataset", "1.1-cambridge", "--depth", "16", "--year", "2024", "--bbox", BBOX],
+         "does not offer embeddings of 16"),
+        (["fetch", "--store", "s3://bucket/a.zarr", "--year", "2024", "--bbox", BBOX], "https://"),
         (["train", *DATASET, "--samples", "x", "--class-field", "c", "--head", "forest", "--out", "h"], "forest"),
     ],
 )  # fmt: skip
@@ -261,6 +292,138 @@ def test_an_archive_without_the_store_is_said(tmp_path):
         )  # fmt: skip
     assert done.returncode == 1
     assert "v1.1-dclimate" in done.stderr
+
+
+def test_without_a_file_the_cache_is_filled(cli, server, tmp_path):
+    place = ["--dataset", "2.0-2B-L~beta1", "--depth", "4", "--year", "2024", "--bbox", BBOX]
+    done = cli("fetch", *place, "--json", "--connections", "2")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["files"] == []
+    assert (result["dataset"], result["year"], result["depth"]) == ("2.0-2B-L~beta1", 2024, 4)
+    assert (result["form"], result["form_reason"], result["error"]) == ("zarr", "", None)
+    assert result["fetched"]["valid_px"] > 0
+    assert not list(tmp_path.glob("*.npz"))
+    before = len(server.log)
+    again = cli("fetch", *place, "--offline", "--out", str(tmp_path / "a.npz"))
+    assert again.returncode == 0, again.stderr
+    assert "Read from the Zarr store." in again.stdout
+    assert len(server.log) == before
+    with np.load(tmp_path / "a.npz") as written:
+        assert written["codes"].shape[2] == 4
+
+
+def test_several_years_fill_the_cache(cli, tmp_path):
+    place = ["--dataset", "1.1-dclimate", "--bbox", BBOX]
+    done = cli("fetch", *place, "--year", "2023-2025", "--json")
+    # the sample's store lists 2025, and has nothing of it: that is all that is published
+    assert done.returncode == 0, done.stderr
+    years = json.loads(done.stdout.splitlines()[-1])["years"]
+    assert [one["year"] for one in years] == [2023, 2024, 2025]
+    assert [one["error"] and one["error"]["error"] for one in years] == [
+        None, None, "NothingPublished"]  # fmt: skip
+    said = cli("fetch", *place, "--year", "2023,1999").stdout
+    assert "2023: " in said
+    assert "1999: Dataset 1.1-dclimate has no year 1999" in said
+    assert cli("fetch", *place, "--year", "2023,1999").returncode == 3
+
+
+def test_tiles_that_are_read_in_place_of_the_store_are_told(cli, server):
+    server.faults.append(Fault.status(404, path="zarr/v1.1/zarr.json", count=-1))
+    done = cli("fetch", "--dataset", "1.1-cambridge", "--year", "2024", "--bbox", BBOX)
+    assert done.returncode == 0, done.stderr
+    assert "Read from the NPY tiles: the archive has no Zarr store of it." in done.stdout
+
+
+def test_the_rate_can_be_limited(cli, server):
+    began = time.monotonic()
+    place = ["--dataset", "1.1-dclimate", "--year", "2024", "--bbox", "0.11,52.19,0.13,52.20"]
+    done = cli("fetch", *place, "--json", "--limit-rate", "2")
+    assert done.returncode == 0, done.stderr
+    size = json.loads(done.stdout.splitlines()[-1])["fetched"]["bytes_fetched"]
+    assert size > 4_000_000
+    assert time.monotonic() - began > 0.7 * size / 2_000_000
+
+
+def test_a_store_and_its_tiles_are_compared(cli, server):
+    place = ["--dataset", "1.1-cambridge", "--year", "2024", "--bbox", BBOX]
+    done = cli("compare", *place)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "agree on all" in done.stdout
+    elsewhere = [*place[:-1], "0.14,52.19,0.146,52.193"]
+    server.faults.append(Fault.status(403, path="npy/*", count=-1))
+    broken = cli("compare", *elsewhere, "--json")
+    assert broken.returncode == 3
+    result = json.loads(broken.stdout.splitlines()[-1])
+    assert (result["agrees"], result["pixels"]) == (False, 0)
+
+
+def test_coverage_is_told_before_anything_is_fetched(cli, server):
+    place = ["--dataset", "1.1-dclimate", "--year", "2024", "--bbox", BBOX]
+    done = cli("coverage", *place, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["pixels"] == sum(result["states"].values())
+    assert result["bytes_to_fetch"] > 0
+    said = cli("coverage", *place)
+    assert said.returncode == 0
+    assert said.stdout.strip()
+
+
+def test_the_cache_is_looked_after(cli, server, tmp_path):
+    place = ["--dataset", "1.1-dclimate", "--year", "2024", "--bbox", BBOX]
+    assert cli("fetch", *place).returncode == 0
+    here = ["--cache", str(tmp_path / "cache"), "--json"]
+    kept = json.loads(cli("cache", "usage", *here).stdout.splitlines()[-1])
+    (entry,) = [one for one in kept["entries"] if one["blocks"]]
+    assert (entry["dataset"], entry["year"], entry["depth"]) == ("1.1-dclimate", 2024, 128)
+    assert kept["bytes"] >= entry["bytes"] > 100_000
+    assert "1.1-dclimate 2024" in cli("cache", "usage", "--cache", str(tmp_path / "cache")).stdout
+
+    moved = cli("cache", "move", str(tmp_path / "other"), *here)
+    assert moved.returncode == 0, moved.stderr
+    there = ["--cache", str(tmp_path / "other"), "--json"]
+    after = json.loads(cli("cache", "usage", *there).stdout.splitlines()[-1])
+    assert sum(one["blocks"] for one in after["entries"]) == entry["blocks"]
+
+    cleared = cli("cache", "clear", "--dataset", "1.1-cambridge", *there)
+    assert json.loads(cleared.stdout.splitlines()[-1])["freed_bytes"] == 0
+    cleared = cli("cache", "clear", "--dataset", "1.1-dclimate", "--year", "2024", *there)
+    assert json.loads(cleared.stdout.splitlines()[-1])["freed_bytes"] > 100_000
+    assert cli("cache", "evict", "--limit-gb", "1", *there).returncode == 0
+
+
+@pytest.mark.parametrize("by", ["url", "folder"])
+def test_a_persons_own_store(cli, tmp_path, by):
+    codes, scales = build.embeddings(256, 256, seed=3)
+    row, col = -578_600, 30_300
+    made = build.StoreBuilder("mine.zarr", {"title": "My own"}).group(
+        "utm31", codes, scales, row=row, col=col, epsg=32631, years=(2021, 2024), time=1
+    )
+    files = made.build()
+    west, north = lonlat(31, np.array([row + 30.0]), np.array([col + 40.0]))
+    bbox = f"{west[0]},{north[0] - 0.002},{west[0] + 0.002},{north[0]}"
+    with RangeServer(DictProvider(files)) as other:
+        location = f"{other.url}/zarr/mine.zarr"
+        if by == "folder":
+            for path, data in files.items():
+                (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / path).write_bytes(data)
+            location = str(tmp_path / "zarr" / "mine.zarr")
+        out = tmp_path / "own.npz"
+        done = cli(
+            "fetch", "--store", location, "--year", "2024", "--bbox", bbox, "--out", str(out)
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        unknown = cli("fetch", "--store", location, "--year", "2022", "--bbox", bbox)
+    assert unknown.returncode == 2
+    with np.load(out) as found:
+        assert str(found["dataset"]).startswith("store-mine-")
+        left, _, _, top, _, _ = found["transform"]
+        first, height, width = (round(-top / 10) - row, *found["scales"].shape)
+        own = np.s_[first : first + height, round(left / 10) - col : round(left / 10) - col + width]
+        np.testing.assert_array_equal(found["codes"], codes[own])
+        np.testing.assert_array_equal(found["scales"], scales[own])
 
 
 def test_nothing_published_is_said(cli, tmp_path):

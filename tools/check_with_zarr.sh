@@ -45,3 +45,9 @@ if [ $# -eq 0 ]; then
 fi
 
 PYTHONPATH=. "${PYTHON:-build/venv/bin/python}" -m tests.archive.check_zarr "$@"
+
+# The engine itself against the official client, and both over a store that the client writes.
+if [ -x build/geotessera/bin/python ]; then
+    PYTHONPATH=. "${PYTHON:-build/venv/bin/python}" -m tests.archive.check_windows \
+        --client-python "$PWD/build/geotessera/bin/python"
+fi

@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the client and its worker say to each other: one JSON object per line.
 
-The client sends `request` and `cancel`; the worker sends `hello` once, then `progress`, `event`,
-`heartbeat`, and one `result` or `error` per request. A cancelled request is answered by an `error`
-of kind `Cancelled`, unless its result was already on the way. No arrays travel here: they are .npy
-files, and messages hold their paths.
+The client sends `request`, `cancel` and `dump`; the worker sends `hello` once, then `loading`,
+`progress`, `event`, `heartbeat`, one `result` or `error` per request, and `dump` back. A cancelled
+request is answered by an `error` of kind `Cancelled`, unless its result was already on the way. No
+arrays travel here: they are .npy files, and messages hold their paths.
+
+`hello` tells versions, which cost nothing to find. The devices are asked for by the request
+`devices`, as torch and onnxruntime have to be imported to know them.
 """
 
 from __future__ import annotations
@@ -14,13 +17,13 @@ import json
 import os
 from typing import Any, BinaryIO, Dict, Iterator, Mapping, Optional, Tuple
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised by one whenever an older client or worker would misread a newer one."""
 
 MAX_LINE = 1 << 20
 """Bytes of the longest line, its end included."""
 
-HEARTBEAT_S = 2.0
+HEARTBEAT_S = 1.0
 """How often the worker shows that it is alive, also in the middle of a job."""
 
 FOLDER_PREFIX = "tessera-worker-"
@@ -29,26 +32,33 @@ FOLDER_PREFIX = "tessera-worker-"
 CANCELLED = "Cancelled"
 """Kind of the `error` that acknowledges a `cancel`."""
 
+DISK_FULL = "DiskFull"
+"""Kind of the `error` of a job whose files had no room: the path, and in details the bytes."""
+
 HELLO = "hello"
 REQUEST = "request"
+LOADING = "loading"
 PROGRESS = "progress"
 EVENT = "event"
 RESULT = "result"
 ERROR = "error"
 CANCEL = "cancel"
 HEARTBEAT = "heartbeat"
+DUMP = "dump"
 
 Message = Dict[str, Any]
 
 _FIELDS: Mapping[str, Mapping[str, Tuple[type, ...]]] = {
     HELLO: {"protocol": (int,)},  # the rest may differ in another version of the protocol
     REQUEST: {"id": (int,), "method": (str,), "params": (dict,)},
+    LOADING: {"id": (int,), "is_done": (bool,)},
     PROGRESS: {"id": (int,), "fraction": (int, float), "message": (str,)},
     EVENT: {"id": (int,), "facts": (dict,)},
     RESULT: {"id": (int,), "value": (dict,)},
     ERROR: {"id": (int,), "kind": (str,), "message": (str,), "details": (str,)},
     CANCEL: {"id": (int,)},
-    HEARTBEAT: {},
+    HEARTBEAT: {"id": (int,), "steps": (int,), "cpu_s": (int, float)},
+    DUMP: {},
 }
 
 
@@ -60,6 +70,11 @@ def hello(pid: int, packages: Mapping[str, str], protocol: int = PROTOCOL) -> Me
 def request(call_id: int, method: str, params: Mapping[str, object]) -> Message:
     """Ask for one job. `params` may hold paths, never arrays."""
     return {"type": REQUEST, "id": call_id, "method": method, "params": dict(params)}
+
+
+def loading(call_id: int, *, is_done: bool) -> Message:
+    """Tell that a job begins, or has done, to import its libraries: that may take minutes."""
+    return {"type": LOADING, "id": call_id, "is_done": is_done}
 
 
 def progress(call_id: int, fraction: float, message: str) -> Message:
@@ -98,9 +113,18 @@ def cancel(call_id: int) -> Message:
     return {"type": CANCEL, "id": call_id}
 
 
-def heartbeat() -> Message:
-    """Show that the worker is alive."""
-    return {"type": HEARTBEAT}
+def heartbeat(call_id: int = 0, steps: int = 0, cpu_s: float = 0.0) -> Message:
+    """Show that the worker is alive, and whether its job gets on.
+
+    `call_id` is the job at hand, 0 for none; `steps` how often it has passed a check; `cpu_s` the
+    processor time of the worker, all its threads together.
+    """
+    return {"type": HEARTBEAT, "id": call_id, "steps": steps, "cpu_s": cpu_s}
+
+
+def dump() -> Message:
+    """Ask that the worker writes into its log what each thread is at; sent back when it has."""
+    return {"type": DUMP}
 
 
 def encode(message: Mapping[str, object]) -> bytes:

@@ -22,11 +22,12 @@ from ..io.sources.base import EmbeddingSource, FetchSummary
 from ..progress import Report, part, silent
 from ..values import Access, Extent, State, Window
 from . import catalog
-from .embeddings import open_source, valid_mask
+from .embeddings import provenance_tags, valid_mask, with_source
 from .grid import centre_zone, check_size, windows_of
 from .heads.base import Head
 from .heads.storage import load
 from .predict import Predict, predictor
+from .unpack import by_worker
 from .zones import own_pixels, strips, zone_paths
 
 __all__ = ["ClassCount", "ClassifyRequest", "ClassifyResult", "StagedMap", "classify", "publish"]
@@ -124,16 +125,20 @@ def classify(
 
     Embeddings that are missing are fetched first. Parts that can't be had are nodata and are named
     in `result.fetched`. With a worker, heads of kind `mlp` predict in it, with the same answer.
-    Raises: HeadUnreadable, HeadMismatch, UnknownDataset, UnknownYear, ExtentInvalid,
-    ExtentTooLarge, NoValidEmbeddings, NetworkFailed, DiskFull, NotWritable, WorkerDied,
-    WorkerFailed, Cancelled.
+    Embeddings are those of the head's depth.
+    Raises: HeadUnreadable, HeadMismatch, UnknownDataset, UnknownYear, DepthNotOffered,
+    FormNotOffered, StoreUnusable, DecoderMissing, ExtentInvalid, ExtentTooLarge,
+    NoValidEmbeddings, NetworkFailed, DiskFull, NotWritable, WorkerDied, WorkerFailed, Cancelled.
     """
     head = load(request.head_path)
-    dataset = catalog.dataset(head.dataset)
+    dataset = catalog.dataset(head.dataset, request.access.stores)
     catalog.check_year(dataset, request.year)
     check_size(windows_of(request.extent), request.limit_px, head.depth)
-    with contextlib.closing(open_source(head.dataset, request.year, request.access)) as source:
-        return classify_from(source, head, request, report, worker)
+    return with_source(
+        dataset.key, request.year, request.access,
+        lambda source, _: classify_from(source, head, request, report, worker),
+        depth=head.depth, report=report, unpack=by_worker(worker),
+    )  # fmt: skip
 
 
 def classify_from(
@@ -335,13 +340,11 @@ def _tags(
     head: Head, source: EmbeddingSource, request: ClassifyRequest, summary: FetchSummary
 ) -> Dict[str, str]:
     tags = {
-        "TESSERA_DATASET_VERSION": source.dataset.version,
-        "TESSERA_DATASET_VARIANT": source.dataset.variant,
-        "TESSERA_YEAR": str(request.year),
+        **provenance_tags(source),
         "TESSERA_TRAINED_YEARS": ",".join(str(year) for year in head.years),
         "TESSERA_HEAD_ID": head.id,
         "TESSERA_PLUGIN_VERSION": files.plugin_version(),
-        "TESSERA_SOURCE": _without_credentials(request.access.archive),
+        "TESSERA_SOURCE": _without_credentials(source.dataset.store or request.access.archive),
     }
     if summary.failed:
         tags["TESSERA_MISSING"] = ",".join(failure.part for failure in summary.failed)

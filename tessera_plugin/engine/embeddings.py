@@ -5,20 +5,36 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
-from typing import Any, Sequence, Tuple
+import functools
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import NetworkFailed, NothingPublished
-from ..io.sources.base import EmbeddingSource, Failure, FetchSummary
+from ..compute.client import WorkerClient
+from ..errors import (
+    DecoderMissing,
+    DiskFull,
+    NetworkFailed,
+    NothingPublished,
+    NotWritable,
+    StoreUnusable,
+    TesseraError,
+)
+from ..io.folder import is_folder
+from ..io.projection import LONLAT, centre_lonlat, transform_points, zone_crs
+from ..io.sources.base import EmbeddingSource, Failure, FetchOptions, FetchSummary
+from ..io.sources.choice import Choice, choose, other_form
 from ..io.sources.npy_tiles import NpyTiles
 from ..io.sources.zarr_store import ZarrStore
 from ..io.tiling import rows_to_read
-from ..progress import Report, silent
-from ..values import BLOCK_PX, Access, Extent, State, Window
+from ..io.zarr.decode import Unpacker
+from ..progress import Gate, Report, part, silent
+from ..values import BLOCK_PX, PIXEL_M, Access, Dataset, Extent, State, Window
 from . import catalog, grid
+from .unpack import by_worker
 
 __all__ = [
     "EmbeddingSource",
@@ -26,18 +42,29 @@ __all__ = [
     "FetchRequest",
     "FetchResult",
     "FetchSummary",
+    "OnBlocks",
     "dequantise",
     "download_bytes",
     "fetch",
+    "fetch_years",
     "open_source",
+    "provenance_tags",
     "valid_mask",
+    "with_source",
 ]
 
-CHUNK_PX = 32
-"""Edge of a chunk of the published stores: the least that is fetched of them."""
+CELL_PX = {4: 128, 16: 64, 128: 32}
+"""Edge of a chunk of the published stores by depth: the least that is fetched of them."""
+
+SHARD_PX = 4096
 
 STORE_BYTES = 1_500_000
-"""A store's metadata and a few indexes, which the first fetch brings."""
+"""A store's metadata, which the first fetch brings."""
+
+OnBlocks = Callable[[EmbeddingSource, Sequence[Window]], None]
+"""Called with an open source and the blocks that it now has, see `FetchOptions.arrived`."""
+
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True)
@@ -45,12 +72,14 @@ class FetchRequest:
     """Which embeddings to bring into the cache."""
 
     dataset: str
-    """Key of the dataset, `1.1-cambridge`."""
+    """Key of the dataset, `1.1-dclimate`."""
     year: int
     extent: Extent
     access: Access
     limit_px: int = 50_000_000
     """Extents of more pixels are refused before anything is asked."""
+    depth: int = 0
+    """Dimensions, where the dataset is published in several; 0 for all of them."""
 
 
 @dataclass(frozen=True)
@@ -62,66 +91,227 @@ class FetchResult:
     summary: FetchSummary
     dataset: str
     year: int
+    depth: int = 0
+    form: str = ""
+    """`zarr` or `npy`: read the result with `Access.form` set to it."""
+    form_reason: str = ""
+    """Why the store was not read but the tiles, as a clause; empty where it was."""
+    error: Optional[TesseraError] = None
+    """What ended the fetch of this year, where several were asked for."""
 
 
-def open_source(dataset_key: str, year: int, access: Access) -> EmbeddingSource:
-    """Return the source of a dataset and year: its tiles, or its store where it has none.
+# --- sources
 
-    Close it when done. Raises: UnknownDataset, UnknownYear.
+
+def open_source(
+    dataset_key: str,
+    year: int,
+    access: Access,
+    depth: int = 0,
+    *,
+    report: Report = silent,
+    unpack: Optional[Unpacker] = None,
+) -> EmbeddingSource:
+    """Return the source of a dataset, year and depth: its store where it can be read, else tiles.
+
+    `access.form` forces one. Where there are both, the network is asked for what the store says of
+    itself, once a session, unless `access` is offline: not to be called in the GUI's thread.
+    Close it when done.
+    Raises: UnknownDataset, UnknownYear, DepthNotOffered, FormNotOffered, Cancelled, DiskFull,
+    NotWritable.
     """
-    dataset = catalog.dataset(dataset_key)
-    catalog.check_year(dataset, year)
-    if dataset.npy_dir:
-        return NpyTiles(access, dataset, year)
-    return ZarrStore(access, dataset, year)
+    wanted = _Wanted.of(dataset_key, year, access, depth, unpack)
+    return wanted.open(wanted.choose(report))
 
 
-def fetch(request: FetchRequest, report: Report = silent) -> FetchResult:
-    """Bring what the cache lacks of an extent; parts that fail are named in the summary.
+def with_source(
+    dataset_key: str,
+    year: int,
+    access: Access,
+    work: Callable[[EmbeddingSource, str], _Made],
+    *,
+    depth: int = 0,
+    report: Report = silent,
+    unpack: Optional[Unpacker] = None,
+) -> _Made:
+    """Return what `work` makes of the source, opened as by `open_source`, and the form's reason.
 
-    Raises: UnknownDataset, UnknownYear, ExtentInvalid, ExtentTooLarge, NothingPublished where the
-    archive has nothing, NetworkFailed where no server answers and nothing is in the cache,
-    DiskFull, NotWritable, Cancelled.
+    Where a fetch finds that the store can't be used after all and there are tiles, `work` is done
+    anew with those. Raises: as `open_source`; StoreUnusable, DecoderMissing where there are none.
     """
-    with contextlib.closing(open_source(request.dataset, request.year, request.access)) as source:
-        windows = grid.windows_of(request.extent)
-        grid.check_size(windows, request.limit_px, source.depth)
-        summary = source.fetch(windows, report)
+    wanted = _Wanted.of(dataset_key, year, access, depth, unpack)
+    choice = wanted.choose(report)
+    try:
+        with contextlib.closing(wanted.open(choice)) as source:
+            return work(source, choice.reason)
+    except (StoreUnusable, DecoderMissing) as error:
+        other = other_form(access, wanted.dataset, year, wanted.depth, error)
+        if other is None or other.form == choice.form:
+            raise
+    with contextlib.closing(wanted.open(other)) as source:
+        return work(source, other.reason)
+
+
+def provenance_tags(source: EmbeddingSource) -> Dict[str, str]:
+    """Return what is written into every file of what embeddings it was made of."""
+    return {
+        "TESSERA_DATASET_VERSION": source.dataset.version,
+        "TESSERA_DATASET_VARIANT": source.dataset.variant,
+        "TESSERA_YEAR": str(source.year),
+        "TESSERA_DEPTH": str(source.depth),
+        "TESSERA_FORM": source.form,
+    }
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is to be opened."""
+
+    dataset: Dataset
+    year: int
+    depth: int
+    access: Access
+    unpack: Optional[Unpacker]
+
+    @classmethod
+    def of(
+        cls, key: str, year: int, access: Access, depth: int, unpack: Optional[Unpacker] = None
+    ) -> _Wanted:
+        """Return it checked. Raises: UnknownDataset, UnknownYear, DepthNotOffered."""
+        dataset = catalog.dataset(key, access.stores)
+        catalog.check_year(dataset, year)
+        if access.offline and is_folder(dataset.store or access.archive):
+            access = replace(access, offline=False)  # it is no network that would be asked
+        return cls(dataset, year, catalog.check_depth(dataset, depth), access, unpack)
+
+    def choose(self, report: Report) -> Choice:
+        """Return the form to read. Raises: as `open_source`."""
+        return choose(
+            self.access, self.dataset, self.year, self.depth, report=report, unpack=self.unpack
+        )
+
+    def open(self, choice: Choice) -> EmbeddingSource:
+        """Return the source of a form."""
+        if choice.form == "npy":
+            return NpyTiles(self.access, self.dataset, self.year)
+        return ZarrStore(self.access, self.dataset, self.year, self.depth, self.unpack)
+
+
+# --- fetching
+
+
+def fetch(
+    request: FetchRequest,
+    report: Report = silent,
+    *,
+    gate: Optional[Gate] = None,
+    on_blocks: Optional[OnBlocks] = None,
+    worker: Optional[WorkerClient] = None,
+) -> FetchResult:
+    """Bring what the cache lacks of an extent, from its centre outwards; what fails is named.
+
+    `gate` holds it back while it is closed; `worker` unpacks what this GDAL can't.
+    Raises: UnknownDataset, UnknownYear, DepthNotOffered, FormNotOffered, ExtentInvalid,
+    ExtentTooLarge, NothingPublished where the archive has nothing, StoreUnusable, DecoderMissing
+    where there is a store only and it can't be read, NetworkFailed where no server answers and
+    nothing is in the cache, DiskFull, NotWritable, Cancelled.
+    """
+    wanted = _Wanted.of(request.dataset, request.year, request.access, request.depth)
+    depth = wanted.depth
+    windows = grid.windows_of(request.extent)
+    grid.check_size(windows, request.limit_px, depth)
+    towards = towards_of(request.extent, windows)
+
+    def work(source: EmbeddingSource, reason: str) -> FetchResult:
+        arrived = functools.partial(on_blocks, source) if on_blocks else None
+        summary = source.fetch(windows, report, FetchOptions(towards, gate, arrived))
         _check_something(source, windows, summary)
-        return FetchResult(windows, summary, request.dataset, request.year)
+        return FetchResult(
+            windows, summary, request.dataset, request.year, depth, source.form, reason
+        )  # fmt: skip
+
+    return with_source(
+        request.dataset, request.year, request.access, work, depth=depth, report=report,
+        unpack=by_worker(worker),
+    )  # fmt: skip
 
 
-def download_bytes(dataset_key: str, windows: Sequence[Window]) -> int:
+def fetch_years(
+    request: FetchRequest,
+    years: Sequence[int],
+    report: Report = silent,
+    *,
+    gate: Optional[Gate] = None,
+    on_blocks: Optional[OnBlocks] = None,
+    worker: Optional[WorkerClient] = None,
+) -> Tuple[FetchResult, ...]:
+    """Do `fetch` for several years in their order, and return a result for each.
+
+    A year that fails does not stop those after it: its result has the `error`. What would end all
+    of them is raised: DiskFull, NotWritable, Cancelled, and what is wrong with the request itself
+    (UnknownDataset, DepthNotOffered, FormNotOffered, ExtentInvalid, ExtentTooLarge).
+    """
+    dataset = catalog.dataset(request.dataset, request.access.stores)
+    depth = catalog.check_depth(dataset, request.depth)
+    windows = grid.windows_of(request.extent)
+    grid.check_size(windows, request.limit_px, depth)
+    results: List[FetchResult] = []
+    for number, year in enumerate(years):
+        share = part(report, number / len(years), (number + 1) / len(years))
+        one = replace(request, year=year)
+        try:
+            results.append(fetch(one, share, gate=gate, on_blocks=on_blocks, worker=worker))
+        except (DiskFull, NotWritable):
+            raise
+        except TesseraError as error:
+            pixels = sum(window.pixels for window in windows)
+            nothing = FetchSummary(pixels, 0, 0, 0, 0)
+            results.append(FetchResult(windows, nothing, dataset.key, year, depth, error=error))
+    return tuple(results)
+
+
+def download_bytes(
+    dataset_key: str,
+    windows: Sequence[Window],
+    depth: int = 0,
+    form: str = "",
+    stores: Sequence[Dataset] = (),
+) -> int:
     """Return about how many bytes a fetch takes with an empty cache, without asking anybody.
 
     Published tiles come in whole rows and stores in chunks, so this is more than the pixels
     themselves weigh. Raises: UnknownDataset.
     """
-    dataset = catalog.dataset(dataset_key)
-    pixels = map(_tile_pixels if dataset.npy_dir else _chunk_pixels, windows)
-    more = 0 if dataset.npy_dir else STORE_BYTES
-    return sum(pixels) * (dataset.depth + grid.SCALE_BYTES) + more
+    dataset = catalog.dataset(dataset_key, stores)
+    depth = depth or dataset.depth
+    if (form or dataset.forms(depth)[0]) == "npy":
+        return sum(map(_tile_pixels, windows)) * (depth + grid.SCALE_BYTES)
+    return STORE_BYTES + sum(_store_bytes(window, depth) for window in windows)
 
 
 def _tile_pixels(window: Window) -> int:
     return sum(rows * tile.footprint().width for tile, rows in rows_to_read(window).items())
 
 
-def _chunk_pixels(window: Window) -> int:
-    height, width = (-(-size // CHUNK_PX) + 1 for size in window.shape)  # one more, cut by edges
-    return height * width * CHUNK_PX * CHUNK_PX
+def _store_bytes(window: Window, depth: int) -> int:
+    """Return the bytes of the chunks and the shards' indexes for a window."""
+    cell = CELL_PX.get(depth, CELL_PX[128])
+    height, width = (-(-size // cell) + 1 for size in window.shape)  # one more, cut by edges
+    shards = math.prod(size // SHARD_PX + 1 for size in window.shape)
+    entries = (SHARD_PX // cell) ** 2 + (SHARD_PX // CELL_PX[128]) ** 2  # of codes and of scales
+    chunks = height * width * cell * cell * (depth + grid.SCALE_BYTES)
+    return chunks + shards * entries * 16
 
 
-def dequantise(codes: NDArray[np.int8], scales: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Return embeddings (…, D) from codes (…, D) and scales (…); NaN where a pixel is not valid."""
-    factors = np.where(valid_mask(codes, scales), scales, np.nan).astype(np.float32)
-    return np.multiply(codes, factors[..., None], dtype=np.float32)
-
-
-def valid_mask(codes: NDArray[np.int8], scales: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
-    """Return which pixels (…) are valid: 0 < scale < 1, and codes that are not all zero."""
-    is_scaled: NDArray[np.bool_] = (scales > 0) & (scales < 1)  # NaN is neither
-    return np.asarray(is_scaled & codes.any(axis=-1))
+def towards_of(extent: Extent, windows: Sequence[Window]) -> Tuple[Tuple[int, int, int], ...]:
+    """Return zone, row and column of the extent's centre in the grid of each window's zone."""
+    centre = np.array([centre_lonlat(extent)])
+    spots = []
+    for zone in sorted({window.zone for window in windows}):
+        ((east, north),) = transform_points(centre, LONLAT, zone_crs(zone))
+        if math.isfinite(east) and math.isfinite(north):
+            spots.append((zone, math.floor(-north / PIXEL_M), math.floor(east / PIXEL_M)))
+    return tuple(spots)
 
 
 def _check_something(
@@ -145,3 +335,18 @@ def _is_outside(source: EmbeddingSource, window: Window) -> bool:
         for row in rows
     )
     return all(bool((source.states(strip) == State.OUTSIDE).all()) for strip in strips)
+
+
+# --- pixels
+
+
+def dequantise(codes: NDArray[np.int8], scales: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Return embeddings (…, D) from codes (…, D) and scales (…); NaN where a pixel is not valid."""
+    factors = np.where(valid_mask(codes, scales), scales, np.nan).astype(np.float32)
+    return np.multiply(codes, factors[..., None], dtype=np.float32)
+
+
+def valid_mask(codes: NDArray[np.int8], scales: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    """Return which pixels (…) are valid: 0 < scale < 1, and codes that are not all zero."""
+    is_scaled: NDArray[np.bool_] = (scales > 0) & (scales < 1)  # NaN is neither
+    return np.asarray(is_scaled & codes.any(axis=-1))

@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Iterator, List, Sequence, Tuple
+from typing import Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,7 @@ from ..io import files, rasters
 from ..io.sources.base import EmbeddingSource
 from ..progress import Report, part, silent
 from ..values import BLOCK_PX, Access, Extent, Window
-from . import catalog
-from .embeddings import dequantise, open_source, valid_mask
+from .embeddings import dequantise, open_source, provenance_tags, valid_mask
 from .grid import check_size, windows_of
 from .zones import own_pixels, strips, zone_paths
 
@@ -46,6 +45,8 @@ class PreviewRequest:
     """The picture's `.tif`; over a zone seam `FILE_utm30.tif` and so on are written beside it."""
     limit_px: int = 50_000_000
     seed: int = 0
+    depth: int = 0
+    """Dimensions, where the dataset is published in several; 0 for all of them."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +73,15 @@ class Basis:
 def preview(request: PreviewRequest, report: Report = silent) -> PreviewResult:
     """Write a picture of the embeddings that are in the cache; nothing is fetched.
 
-    Raises: UnknownDataset, UnknownYear, ExtentInvalid, ExtentTooLarge, NoValidEmbeddings, DiskFull,
-    NotWritable.
+    Raises: UnknownDataset, UnknownYear, DepthNotOffered, FormNotOffered, ExtentInvalid,
+    ExtentTooLarge, NoValidEmbeddings, DiskFull, NotWritable.
     """
-    dataset = catalog.dataset(request.dataset)
-    catalog.check_year(dataset, request.year)
-    windows = windows_of(request.extent)
-    check_size(windows, request.limit_px, dataset.depth)
-    with contextlib.closing(open_source(request.dataset, request.year, request.access)) as source:
+    access = replace(request.access, offline=True)
+    with contextlib.closing(
+        open_source(request.dataset, request.year, access, request.depth)
+    ) as source:
+        windows = windows_of(request.extent)
+        check_size(windows, request.limit_px, source.depth)
         return preview_from(source, windows, request.out, report, request.seed)
 
 
@@ -92,11 +94,7 @@ def preview_from(
 ) -> PreviewResult:
     """Do `preview` with a source that is open."""
     final = Path(out).absolute()
-    tags = {
-        "TESSERA_DATASET_VERSION": source.dataset.version,
-        "TESSERA_DATASET_VARIANT": source.dataset.variant,
-        "TESSERA_YEAR": str(source.year),
-    }
+    tags = provenance_tags(source)
     with contextlib.ExitStack() as undo:
         folder = files.staging_folder(final)
         undo.callback(files.remove_folder, folder)
@@ -127,14 +125,20 @@ def find_basis(
     return basis_of(dequantise(codes, scales))
 
 
-def basis_of(embeddings: NDArray[np.float32]) -> Basis:
-    """Return the components of a sample. Shape: embeddings (n, D), all valid, n >= 1."""
+def basis_of(embeddings: NDArray[np.float32], like: Optional[Basis] = None) -> Basis:
+    """Return the components of a sample. Shape: embeddings (n, D), all valid, n >= 1.
+
+    With `like` they are turned within their space, so that colours change as little as can be.
+    """
     mean = embeddings.mean(axis=0, dtype=np.float64)
     centred = embeddings - mean
     _, vectors = np.linalg.eigh(centred.T @ centred)  # ascending
     components = vectors[:, : -_COLORS - 1 : -1]
     largest = np.abs(components).argmax(axis=0)
     components = components * np.where(components[largest, range(_COLORS)] < 0, -1.0, 1.0)
+    if like is not None:
+        left, _, right = np.linalg.svd(components.T @ like.components)
+        components = components @ (left @ right)
     low, high = np.percentile(centred @ components, STRETCH_PERCENT, axis=0)
     high = np.where(high > low, high, low + 1.0)  # one colour, where all pixels are alike
     return Basis(*(np.asarray(a, np.float32) for a in (mean, components, low, high)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, Sequence, Tuple
 
@@ -17,7 +18,7 @@ from ..io import files, rasters
 from ..io.sources.base import EmbeddingSource
 from ..progress import Report, part, silent
 from ..values import BLOCK_PX, Access, Window
-from .embeddings import FetchResult, dequantise, open_source
+from .embeddings import FetchResult, dequantise, open_source, provenance_tags
 from .zones import zone_paths
 
 _PIECE_BYTES = 64 << 20
@@ -30,11 +31,12 @@ def export(
     """Write what was fetched to `out`; over a zone seam to `FILE_utm30.npz` and so on.
 
     `.npz`: `codes` int8 (H, W, D), `scales` float32 (H, W), `epsg`, `transform` (six numbers, GDAL
-    order), `dataset`, `year`; invalid pixels have codes 0 and scale NaN. `.tif`: float32 bands,
-    NaN = nodata. Both in EPSG:326zz, or 327zz where the window is wholly south.
+    order), `dataset`, `year`, `form` (`zarr` or `npy`); invalid pixels have codes 0 and scale NaN.
+    `.tif`: float32 bands, NaN = nodata. Both in EPSG:326zz, or 327zz where the window is wholly south.
     Raises: DiskFull, NotWritable; ValueError for another suffix.
     """
-    with contextlib.closing(open_source(result.dataset, result.year, access)) as source:
+    kept = replace(access, offline=True, form=result.form)
+    with contextlib.closing(open_source(result.dataset, result.year, kept, result.depth)) as source:
         return export_from(source, result.windows, out, report)
 
 
@@ -99,6 +101,7 @@ def _facts(source: EmbeddingSource, window: Window) -> Dict[str, NDArray[Any]]:
         "transform": np.array(window.transform),
         "dataset": np.array(source.dataset.key),
         "year": np.array(source.year),
+        "form": np.array(source.form),
     }
 
 
@@ -123,11 +126,7 @@ def _member(
 
 
 def _write_tif(source: EmbeddingSource, window: Window, path: Path, report: Report) -> None:
-    tags = {
-        "TESSERA_DATASET_VERSION": source.dataset.version,
-        "TESSERA_DATASET_VARIANT": source.dataset.variant,
-        "TESSERA_YEAR": str(source.year),
-    }
+    tags = provenance_tags(source)
     done_px = 0
     with rasters.embeddings(path, window, source.depth, tags) as writer:
         for tile in rasters.tiles(window):

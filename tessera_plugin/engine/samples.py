@@ -30,6 +30,9 @@ from .embeddings import valid_mask
 
 MAX_CLASSES = 65_535
 
+SPOT_PX = 8
+"""Pixels of a square of this edge are fetched with what lies between them."""
+
 PALETTE = (
     "#1b7837", "#e6ab02", "#d95f02", "#4a90d9", "#7570b3", "#e7298a", "#66a61e", "#a6761d",
     "#666666", "#1f3b73", "#f4c7a1", "#8dd3c7", "#bc80bd", "#fb8072", "#b3de69", "#80b1d3",
@@ -436,15 +439,24 @@ def _place(zone: NDArray[np.int64], row: NDArray[np.int64]) -> NDArray[np.int64]
 
 
 def windows_of_pixels(pixels: LabelPixels) -> Tuple[Window, ...]:
-    """Return the windows to fetch for pixels: per block of the cache the box around them."""
-    return tuple(window for window, _ in _by_block(pixels))
+    """Return the windows to fetch for pixels: small boxes around those that lie together.
+
+    Of a store its chunks are fetched and of tiles whole rows, so that boxes as large as a block of
+    the cache would bring much that nobody asked for.
+    """
+    return tuple(window for window, _ in _boxes(pixels, SPOT_PX))
 
 
 def _by_block(pixels: LabelPixels) -> Iterator[Tuple[Window, NDArray[np.int64]]]:
-    """Yield the box around the pixels of each block, and their indices."""
-    blocks = np.column_stack([pixels.zone, pixels.row // BLOCK_PX, pixels.col // BLOCK_PX])
-    order = np.lexsort(blocks.T[::-1])
-    starts = np.flatnonzero(np.any(np.diff(blocks[order], axis=0) != 0, axis=1)) + 1
+    """Yield the box around the pixels of each block of the cache, and their indices."""
+    return _boxes(pixels, BLOCK_PX)
+
+
+def _boxes(pixels: LabelPixels, edge_px: int) -> Iterator[Tuple[Window, NDArray[np.int64]]]:
+    """Yield the box around the pixels in each square of the zone grid, and their indices."""
+    square = np.column_stack([pixels.zone, pixels.row // edge_px, pixels.col // edge_px])
+    order = np.lexsort(square.T[::-1])
+    starts = np.flatnonzero(np.any(np.diff(square[order], axis=0) != 0, axis=1)) + 1
     for index in np.split(order, starts):
         if len(index):
             row, col = pixels.row[index], pixels.col[index]

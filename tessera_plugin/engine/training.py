@@ -42,7 +42,7 @@ from ..errors import (
     WorkerUnavailable,
 )
 from ..io import files
-from ..io.sources.base import FetchSummary
+from ..io.sources.base import EmbeddingSource, FetchSummary
 from ..progress import Report, part, silent
 from ..values import Access, LandClass
 from . import embeddings
@@ -59,6 +59,7 @@ from .samples import (
     label_pixels,
     windows_of_pixels,
 )
+from .unpack import by_worker
 
 MIN_LABELS = 2
 """Labels that at least two classes need: one to learn from and one to be judged by."""
@@ -137,13 +138,15 @@ class TrainRequest:
 
     labels: Labels
     dataset: str
-    """Key, as `1.1-cambridge`."""
+    """Key, as `1.1-dclimate`."""
     year: int
     access: Access
     out: str
     """Path of the head."""
     params: TrainParams = field(default_factory=TrainParams)
     sampling: SampleParams = field(default_factory=SampleParams)
+    depth: int = 0
+    """Dimensions, where the dataset is published in several; 0 for all of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,15 +167,16 @@ def train(
 ) -> TrainResult:
     """Fetch the embeddings of the labels, train a head on them and save it.
 
-    Raises: NoLabels, TooFewLabels, NoUsableLabels, UnknownDataset, UnknownYear, NetworkFailed,
-    WorkerUnavailable, WorkerDied, WorkerFailed, ProtocolMismatch, NotWritable, DiskFull, Cancelled.
+    Raises: NoLabels, TooFewLabels, NoUsableLabels, UnknownDataset, UnknownYear, DepthNotOffered,
+    FormNotOffered, StoreUnusable, DecoderMissing, NetworkFailed, WorkerUnavailable, WorkerDied,
+    WorkerFailed, ProtocolMismatch, NotWritable, DiskFull, Cancelled.
     """
     check_counts(_counts_of(request.labels))
     if request.params.kind == "mlp":
         _needed(worker)
     if not Path(request.out).absolute().parent.is_dir():
         raise NotWritable(request.out, "its folder does not exist")
-    samples, fetched = _samples(request, part(report, 0.0, 0.55))
+    samples, fetched = _samples(request, part(report, 0.0, 0.55), worker)
     head = fit(samples, request.params, part(report, 0.55, 1.0), worker, on_epoch)
     save(head, request.out)
     return TrainResult(head, request.out, samples.report, fetched)
@@ -210,11 +214,13 @@ def fit(
     return _head(job, fitted, story, accuracy)
 
 
-def _samples(request: TrainRequest, report: Report) -> Tuple[Samples, FetchSummary]:
+def _samples(
+    request: TrainRequest, report: Report, worker: Optional[WorkerClient]
+) -> Tuple[Samples, FetchSummary]:
     """Fetch the embeddings of the labels' pixels."""
     labels, sampling = request.labels, request.sampling
-    source = embeddings.open_source(request.dataset, request.year, request.access)
-    with contextlib.closing(source):
+
+    def work(source: EmbeddingSource, _reason: str) -> Tuple[Samples, FetchSummary]:
         pixels = label_pixels(labels, sampling, part(report, 0.0, 0.1))
         fetched = source.fetch(windows_of_pixels(pixels), part(report, 0.1, 0.9))
         try:
@@ -227,6 +233,11 @@ def _samples(request: TrainRequest, report: Report) -> Tuple[Samples, FetchSumma
                 raise NetworkFailed(fetched.unreachable, failure.reason) from error
             reason = f"{error.reason} ({failure.part}: {failure.reason})"
             raise NoUsableLabels(error.labels, reason) from error
+
+    return embeddings.with_source(
+        request.dataset, request.year, request.access, work, depth=request.depth, report=report,
+        unpack=by_worker(worker),
+    )  # fmt: skip
 
 
 def check_counts(counts: Sequence[Tuple[str, int]]) -> None:

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import Optional
 
-from ..compute.client import WorkerClient
+from ..compute.client import Device, WorkerClient
 
-__all__ = ["WorkerClient", "open_worker"]
+__all__ = ["Device", "WorkerClient", "open_worker"]
 
 
 def open_worker(python: str, log_dir: Optional[str] = None) -> Optional[WorkerClient]:

@@ -25,6 +25,7 @@ NO_PIP = "no_pip"
 LOCKED = "locked"
 BLOCKED = "blocked"
 VERIFY_FAILED = "verify_failed"
+INTERRUPTED = "interrupted"
 OTHER = "other"
 
 KINDS = (
@@ -43,6 +44,7 @@ KINDS = (
     LOCKED,
     BLOCKED,
     VERIFY_FAILED,
+    INTERRUPTED,
     OTHER,
 )
 
@@ -73,6 +75,9 @@ _SIGNS: Tuple[Tuple[str, Tuple[str, ...]], ...] = (
 """What each failure is known by in the output, in lower case; the first that fits counts."""
 
 
+_KILLED = (-9, -15)
+"""How a program ends that somebody else ends, the system among them when memory runs out."""
+
 _DECORATION = " \t\u00d7\u2570\u2500\u25b6\u2502\u251c\u2192"
 """What uv draws around its lines."""
 
@@ -85,7 +90,7 @@ def kind_of(outcome: Outcome) -> str:
     for kind, signs in _SIGNS:
         if any(re.search(sign, told) for sign in signs):
             return kind
-    return OTHER
+    return INTERRUPTED if outcome.status in _KILLED else OTHER
 
 
 def detail_of(outcome: Outcome) -> str:

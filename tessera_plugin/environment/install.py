@@ -12,13 +12,13 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Iterator, List, Mapping, Tuple
+from typing import Callable, Iterator, List, Mapping, Tuple
 
 from ..errors import InstallFailed, PlatformUnsupported
 from ..progress import Report, part, silent
 from . import failures, gpu, logs, state
 from .bundles import CPU, Recipe, platform_tag, pythons_of, recipe, variants_of
-from .interpreters import Interpreter
+from .interpreters import Interpreter, usable
 from .lock import held
 from .places import Places, path_problem, size_of
 from .remove import discard
@@ -60,6 +60,8 @@ class Offer:
     download_bytes: int
     installed_bytes: int
     place: str
+    pythons: Tuple[str, ...]
+    """Versions of Python it can be made with, the preferred one first."""
 
 
 def offer(bundle: str, places: Places, variant: str = "") -> Offer:
@@ -71,15 +73,35 @@ def offer(bundle: str, places: Places, variant: str = "") -> Offer:
         raise PlatformUnsupported(tag, "", bundle, ())
     would = recipe(bundle, tag, pythons[0], chosen)
     return Offer(
-        bundle, chosen, reason, would.download_bytes, would.installed_bytes, str(places.environment)
+        bundle=bundle,
+        variant=chosen,
+        reason=reason,
+        download_bytes=would.download_bytes,
+        installed_bytes=would.installed_bytes,
+        place=str(places.environment),
+        pythons=pythons,
     )
 
 
-def install(request: InstallRequest, report: Report = silent) -> State:
+def proof(path: str, bundle: str) -> Interpreter:
+    """Return a Python that a person chose, if it will do. Raises: InterpreterUnusable."""
+    tag = _platform()
+    variant, _ = _variant(bundle, tag, "")
+    return usable(path, pythons_of(bundle, tag, variant))
+
+
+def _nothing() -> None:
+    """Hold nothing."""
+
+
+def install(
+    request: InstallRequest, report: Report = silent, release: Callable[[], None] = _nothing
+) -> State:
     """Install a bundle and return what is installed then.
 
     What was there before is in use until the new one has proved itself, and stays where anything
-    goes wrong. What was downloaded is kept for another try.
+    goes wrong. What was downloaded is kept for another try. `release` is called before the new one
+    takes the place of the old one, to end what runs from there.
     Raises: InstallFailed, PlatformUnsupported, InterpreterUnusable, Cancelled.
     """
     places = request.places
@@ -88,6 +110,7 @@ def install(request: InstallRequest, report: Report = silent) -> State:
         discard(places.staging, places)
         try:
             record = _Installation(request, report).run()
+            release()
         except BaseException:
             discard(places.staging, places)
             raise

@@ -12,7 +12,9 @@ from typing import Mapping, Tuple
 from . import failures
 from .places import python_in
 from .process import Outcome, Tick, run
-from .verify_script import SENTINEL
+
+SENTINEL = "tessera-verify:"
+"""Starts the line with the script's verdict."""
 
 SCRIPT = Path(__file__).with_name("verify_script.py")
 
@@ -54,7 +56,7 @@ def verify(
 ) -> Verdict:
     """Let an environment prove that it works. Raises: what `tick` raises."""
     python = python_in(environment)
-    command = [str(python), "-I", "-X", "faulthandler", str(SCRIPT), bundle, variant]
+    command = [str(python), "-I", "-X", "faulthandler", str(SCRIPT), bundle, variant, SENTINEL]
     try:
         outcome = run(command, environ, log, tick, idle_s=IDLE_S)
     except OSError as error:

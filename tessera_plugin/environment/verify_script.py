@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the private environment's Python runs to prove that what it holds really computes.
 
-    python -I verify_script.py BUNDLE VARIANT
+    python -I verify_script.py BUNDLE VARIANT SENTINEL
 
-Prints one line, `tessera-verify:` and JSON: versions, devices, seconds; or the error. Standard
+Prints one line, the sentinel and JSON: versions, devices, seconds; or the error. Standard
 library first, so that what is missing can be said.
 """
 
@@ -16,7 +16,6 @@ import time
 import traceback
 from typing import Any, Dict, Union
 
-SENTINEL = "tessera-verify:"
 SIZE = 64
 """Edge of the matrices."""
 
@@ -149,7 +148,7 @@ def check_sklearn(told: Told) -> None:
         raise RuntimeError("scikit-learn can't tell two classes apart")
 
 
-def main(bundle: str, variant: str) -> int:
+def main(bundle: str, variant: str, sentinel: str) -> int:
     """Check all that a bundle is for, and say what came out."""
     began = time.monotonic()
     told: Told = {
@@ -172,9 +171,9 @@ def main(bundle: str, variant: str) -> int:
         traceback.print_exc()
         told["error"] = f"{type(error).__name__}: {error}"
     told["seconds"] = round(time.monotonic() - began, 2)
-    sys.stdout.write(f"\n{SENTINEL}{json.dumps(told)}\n")
+    sys.stdout.write(f"\n{sentinel}{json.dumps(told)}\n")
     return 1 if "error" in told else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2]))
+    sys.exit(main(*sys.argv[1:4]))

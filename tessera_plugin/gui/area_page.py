@@ -1,36 +1,39 @@
 # SPDX-FileCopyrightText: Tessera for QGIS contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Area: which embeddings, of what the map shows; fetch them and look at them."""
+"""Area: which embeddings, of what the map shows; what is there; fetch them and look at them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, List, Optional
+from typing import TYPE_CHECKING, Optional
 
-from qgis.core import QgsProject
+from qgis.core import QgsApplication
 from qgis.gui import QgisInterface
-from qgis.PyQt.QtCore import QTimer, pyqtSignal
-from qgis.PyQt.QtWidgets import QWidget
+from qgis.PyQt.QtCore import QTimer, QUrl, pyqtSignal
+from qgis.PyQt.QtGui import QDesktopServices
+from qgis.PyQt.QtWidgets import QMenu, QWidget
 
 from ..errors import ExtentInvalid, ExtentTooLarge, TesseraError
-from ..tasks import jobs, snapshot
+from ..tasks import fetch_jobs, lookups, snapshot
 from ..tasks.session import Session
-from ..values import Dataset, Extent
-from . import forms, messages, note, text, view
+from ..values import Extent, State
+from . import coverage_text, forms, messages, note, text
+from .choice import EmbeddingsChoice
+from .coverage_view import CoverageView
+from .fetching import Fetching
 from .links import Links
+from .map_pictures import MapPictures
 from .note import Note
+from .source_dialog import SourceDialog
 
 if TYPE_CHECKING:
-    from ..engine.embeddings import FetchSummary
+    from ..engine.compare import Comparison
 
 SETTLE_MS = 150
 """The map must stand still for so long before its size is computed."""
 
-NAMED_PARTS = 3
-"""So many parts that failed are named; of more only the number is told."""
-
 
 class AreaPage(QWidget):
-    """Dataset, year, the area and its size, and the fetch."""
+    """Dataset, years, depth; the area, its size and what is there; and the fetch."""
 
     fetched = pyqtSignal()
     measured = pyqtSignal()
@@ -42,13 +45,20 @@ class AreaPage(QWidget):
         self._iface, self._session = iface, session
         self._links = Links()
         self._problem: Optional[TesseraError] = None
+        self._download_bytes = 0
         self._fetch_tip = self.fetchButton.toolTip()
-        self._result = Note("fetchNote", self)
-        self.resultLayout.addWidget(self._result)
+        self._note = Note("fetchNote", self)
+        self.resultLayout.addWidget(self._note)
         self.fetchButton.setIcon(forms.icon("fetch"))
-        self._fill_datasets()
+        self.refreshButton.setIcon(QgsApplication.getThemeIcon("/mActionRefresh.svg"))
+        self._choice = EmbeddingsChoice(self, session)
+        self._pictures = MapPictures(iface.mapCanvas(), self)
+        map_layers = iface.mapCanvas().layers
+        self._coverage = CoverageView(session, self._pictures, self.extent, map_layers, self)
+        self._fetching = Fetching(iface, session, self._note, self._pictures)
+        self._add_menu()
         self._connect()
-        self.measure()
+        self._settings_changed()
 
     # --- what others ask
 
@@ -69,182 +79,204 @@ class AreaPage(QWidget):
         shown = self._iface.mapCanvas().mapSettings()
         return snapshot.extent_of(shown.visibleExtent(), shown.destinationCrs())
 
+    def show_coverage(self, *, shown: bool) -> None:
+        """Look what is there and draw it from now on, or not: as the page is in sight."""
+        self._coverage.show(shown=shown)
+
     def measure(self) -> None:
         """Say how large the area is, or why it can't be used."""
+        session, self._download_bytes = self._session, 0
+        if not session.is_warm:  # to import the engine here would be felt
+            self.sizeLabel.setText(self.tr("Measuring…"))
+            self._tell()
+            return
         try:
-            size = snapshot.measure(self.extent(), self._session.settings.limit_px, self._depth())
+            extent = self.extent()
+            size = snapshot.measure(extent, session.settings.limit_px, session.depth)
+            self._download_bytes = snapshot.download_bytes(
+                session.settings, session.dataset, session.depth, extent
+            )
         except TesseraError as error:
             self._problem = error
             self.sizeLabel.setText(self._refusal(error))
-            self.downloadLabel.hide()
         else:
             self._problem = None
             self.sizeLabel.setText(
-                self.tr("{} · {} pixels · about {}").format(
-                    text.area_km2(size.area_km2), text.count(size.pixels), text.size(size.bytes)
+                self.tr("{} · {} pixels").format(
+                    text.area_km2(size.area_km2), text.count(size.pixels)
                 )
             )
-            self._tell_download()
-        self._enable()
+        self._coverage.look_again()
+        self._tell()
         self.measured.emit()
 
     def close_down(self) -> None:
         """Let go of what lives longer than the page."""
         self._links.close()
+        self._coverage.close_down()
+        self._pictures.close_down()
 
     # --- inside
+
+    def _add_menu(self) -> None:
+        menu = QMenu(self)
+        menu.setObjectName("areaMenu")
+        self._compare_action = menu.addAction(self.tr("Compare the two published forms here…"))
+        self._compare_action.setObjectName("compareAction")
+        self._compare_action.setToolTip(
+            self.tr("Read a few pixels from the Zarr store and from the NPY tiles")
+        )
+        self._compare_action.triggered.connect(self._compare)
+        self.areaMenuButton.setMenu(menu)
 
     def _connect(self) -> None:
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(SETTLE_MS)
         self._settle.timeout.connect(self.measure)
-        canvas, box = self._iface.mapCanvas(), self._session.box
+        iface, box = self._iface, self._session.box
+        canvas = iface.mapCanvas()
         self._links.connect(canvas.extentsChanged, self._settle.start)
         self._links.connect(canvas.destinationCrsChanged, self._settle.start)
         self._links.connect(canvas.layersChanged, self._settle.start)
-        self._links.connect(self._session.settings_changed, self._settle.start)
+        self._links.connect(self._session.settings_changed, self._settings_changed)
         self._links.connect(self._session.warm, self.measure)
-        self._links.connect(box.started, self._enable)
-        self._links.connect(box.ended, self._enable)
-        self.datasetCombo.currentIndexChanged.connect(self._dataset_chosen)
-        self.yearCombo.currentIndexChanged.connect(self._year_chosen)
+        self._links.connect(box.started, self._job_started)
+        self._links.connect(box.ended, self._job_ended)
+        self._coverage.changed.connect(self._tell)
+        self._coverage.broke.connect(lambda bug: messages.show_error(iface.messageBar(), bug))
+        self._choice.other_wanted.connect(self._choose_other)
+        self._fetching.fetched.connect(self.fetched)
+        self.coverageCheck.toggled.connect(self._check_changed)
+        self.coverageLabel.linkActivated.connect(lambda url: QDesktopServices.openUrl(QUrl(url)))
+        self.refreshButton.clicked.connect(self._coverage.refresh)
         self.fetchButton.clicked.connect(self._fetch)
 
-    def _tell_download(self) -> None:
-        self.downloadLabel.setVisible(self._session.is_warm)
-        if self._session.is_warm:
-            amount = snapshot.download_bytes(self._dataset().key, self.extent())
-            self.downloadLabel.setText(
-                self.tr("To fetch: up to {}, less what the cache has.").format(text.size(amount))
-            )
+    def _settings_changed(self) -> None:
+        self._choice.show()
+        self.coverageCheck.blockSignals(True)
+        self.coverageCheck.setChecked(self._session.settings.show_coverage)
+        self.coverageCheck.blockSignals(False)
+        self.measure()
 
-    def _fill_datasets(self) -> None:
-        datasets = snapshot.datasets()
-        for each in datasets:
-            self.datasetCombo.addItem(each.title, each.key)
-        chosen = self.datasetCombo.findData(self._session.settings.dataset)
-        self.datasetCombo.setCurrentIndex(max(chosen, 0))
-        self._fill_years(self._session.settings.year)
+    def _check_changed(self, checked: bool) -> None:  # noqa: FBT001 - Qt's signal
+        self._session.update(show_coverage=checked)
 
-    def _fill_years(self, wanted: int) -> None:
-        years = self._dataset().years
-        self.yearCombo.blockSignals(True)
-        self.yearCombo.clear()
-        for year in reversed(years):
-            self.yearCombo.addItem(str(year), year)
-        nearest = min(years, key=lambda year: abs(year - wanted))
-        self.yearCombo.setCurrentIndex(self.yearCombo.findData(nearest))
-        self.yearCombo.blockSignals(False)
-        self._session.update(dataset=self._dataset().key, year=nearest)
+    def _job_started(self, *_: object) -> None:
+        self._coverage.give_way()
+        self._enable()
 
-    def _dataset(self) -> Dataset:
-        return snapshot.datasets()[self.datasetCombo.currentIndex()]
+    def _job_ended(self) -> None:
+        self._coverage.job_ended()
+        self._enable()
 
-    def _depth(self) -> int:
-        return self._dataset().depth
+    # --- what is told
 
-    def _dataset_chosen(self) -> None:
-        self._fill_years(self._session.settings.year)
+    def _tell(self) -> None:
+        """Say what is known of the area."""
+        view = self._coverage
+        download = self._download()
+        self.downloadLabel.setText(download)
+        self.downloadLabel.setVisible(bool(download))
+        there = self._what_is_there()
+        self.coverageLabel.setText(there)
+        self.coverageLabel.setVisible(bool(there))
+        self.busyLabel.setVisible(view.is_busy)
+        self._choice.mark_years(view.years)
+        self._enable()
 
-    def _year_chosen(self) -> None:
-        self._session.update(year=self.yearCombo.currentData())
+    def _download(self) -> str:
+        settings, coverage = self._session.settings, self._coverage.coverage
+        if settings.offline:
+            told = self.tr("Offline: only what is in the cache.")
+            return told if coverage is None else text.join((told, coverage_text.offline(coverage)))
+        if coverage is not None:
+            can_fetch = self._problem is None
+            return coverage_text.download(coverage, self._session.years, can_fetch=can_fetch)
+        if not self._download_bytes:
+            return ""
+        return self.tr("To fetch: up to {}, less what the cache has").format(
+            text.size(self._download_bytes)
+        )
+
+    def _what_is_there(self) -> str:
+        view = self._coverage
+        if view.error is not None and not self._problem:
+            return text.join(messages.explain(view.error))
+        if view.coverage is None or self._session.settings.offline:
+            return ""
+        return coverage_text.what_is_there(view.coverage, view.years)
 
     def _refusal(self, error: TesseraError) -> str:
         if isinstance(error, ExtentTooLarge):
-            return self.tr(
-                "{} pixels, about {}: too large, the limit is {} pixels. Zoom in."
-            ).format(text.count(error.pixels), text.size(error.bytes), text.count(error.limit_px))
-        return " ".join(messages.explain(error))
+            return self.tr("{} pixels: too large to fetch, the limit is {}. Zoom in.").format(
+                text.pixels(error.pixels), text.pixels(error.limit_px)
+            )
+        return text.join(messages.explain(error))
+
+    def _nothing_here(self) -> str:
+        """Return why there is nothing to fetch, if that is sure; else an empty text."""
+        coverage, years = self._coverage.coverage, self._session.years
+        if coverage is None or not coverage_text.is_nothing(coverage):
+            return ""
+        states = self._coverage.years
+        if any(states.get(year, State.UNKNOWN) != State.OUTSIDE for year in years[1:]):
+            return ""
+        return self.tr("Nothing is published here for {}").format(", ".join(map(str, years)))
 
     def _enable(self, *_: object) -> None:
-        running = self._session.box.running
-        self.fetchButton.setEnabled(not running and self._problem is None)
-        self.fetchButton.setToolTip(messages.waits_for(running) or self._fetch_tip)
-        for widget in (self.datasetCombo, self.yearCombo):
-            widget.setEnabled(not running)
+        running, nothing = self._session.box.running, self._nothing_here()
+        is_known = self._session.is_warm and self._problem is None
+        can_fetch = is_known and not running and not nothing
+        self.fetchButton.setEnabled(can_fetch)
+        problem = self._refusal(self._problem) if self._problem is not None else ""
+        self.fetchButton.setToolTip(
+            messages.waits_for(running) or problem or nothing or self._fetch_tip
+        )
+        years = len(self._session.years)
+        self.fetchButton.setText(
+            self.tr("Fetch {} years").format(years) if years > 1 else self.tr("Fetch embeddings")
+        )
+        self._choice.enable(enabled=not running)
+        self._note.enable(enabled=not running)
+        self.refreshButton.setEnabled(
+            not running and self._coverage.is_wanted and not self._session.settings.offline
+        )
+        has_both = len(self._session.dataset.forms(self._session.depth)) > 1
+        self._compare_action.setEnabled(can_fetch and has_both)
+        self.areaMenuButton.setVisible(has_both)
+
+    # --- what a person does
 
     def _fetch(self) -> None:
         try:
-            task = jobs.fetch(self._session, self.extent())
+            self._fetching.start(fetch_jobs.plan(self._session, self.extent()))
+        except TesseraError as error:
+            messages.show_error(self._iface.messageBar(), error)
+
+    def _choose_other(self) -> None:
+        dialog = SourceDialog(self._session, self._iface.mainWindow())
+        dialog.exec()
+        dialog.deleteLater()
+
+    def _compare(self) -> None:
+        try:
+            task = lookups.compare(self._session, self.extent())
         except TesseraError as error:
             messages.show_error(self._iface.messageBar(), error)
             return
-        generation = self._session.project_generation
-        task.succeeded.connect(lambda result: self._came(result, generation))
-        task.failed.connect(self._failed)
-        task.cancelled.connect(self._cancelled)
+        task.succeeded.connect(self._compared)
+        task.failed.connect(self._compare_failed)
+        task.cancelled.connect(lambda: self._note.say(self.tr("Stopped.")))
         if self._session.box.start(task):
-            self._result.say("")
+            self._note.say("")
 
-    def _came(self, fetched: jobs.Fetched, generation: int) -> None:
-        summary = fetched.result.summary
-        kind = note.WARNING if summary.failed or not summary.valid_px else note.SUCCESS
-        told = self._sentences(summary)
-        if not summary.failed and not self._session.labels.counts:
-            told.append(self.tr("Next: label some places on the Labels page."))
-        self._result.say("\n".join(told), kind)
-        if generation == self._session.project_generation:
-            with view.kept(self._iface.mapCanvas()):
-                jobs.show_preview(QgsProject.instance(), fetched)
-        if fetched.preview_error is not None:
-            messages.show_error(self._iface.messageBar(), fetched.preview_error)
-        self.fetched.emit()
+    def _compared(self, comparison: Comparison) -> None:
+        self._note.say(*coverage_text.comparison(comparison))
 
-    def _failed(self, error: Exception) -> None:
+    def _compare_failed(self, error: Exception) -> None:
         if isinstance(error, TesseraError):
-            self._result.say("\n".join(messages.explain(error)), note.WARNING)
+            self._note.say(text.join(messages.explain(error)), note.WARNING)
             messages.log(error)
         else:
             messages.show_error(self._iface.messageBar(), error)
-
-    def _cancelled(self) -> None:
-        self._result.say(
-            self.tr("Stopped. What has arrived is kept; fetching again goes on from there.")
-        )
-
-    def _sentences(self, summary: FetchSummary) -> List[str]:
-        told = [self._arrival(summary)]
-        invalid_px = summary.pixels - summary.valid_px
-        if not summary.failed and invalid_px:
-            told.append(
-                self.tr("Without embeddings (water, gaps): {} pixels.").format(
-                    text.count(invalid_px)
-                )
-            )
-        if summary.absent:
-            told.append(self.tr("Tiles that are not published: {}.").format(_named(summary.absent)))
-        if summary.unusual:
-            told.append(
-                self.tr("Unusual values, kept as published: {}.").format(_named(summary.unusual))
-            )
-        if summary.failed:
-            parts = [f"{each.part} ({each.reason})" for each in summary.failed]
-            told.append(
-                self.tr("Did not arrive: {}. Fetch again to go on from there.").format(
-                    _named(parts)
-                )
-            )
-        return told
-
-    def _arrival(self, summary: FetchSummary) -> str:
-        if summary.bytes_fetched == 0 and not summary.failed:
-            return self.tr("All {} pixels were in the cache: nothing to fetch.").format(
-                text.count(summary.pixels)
-            )
-        told = self.tr("{} of {} pixels have embeddings. Fetched {} in {}.").format(
-            text.count(summary.valid_px),
-            text.count(summary.pixels),
-            text.size(summary.bytes_fetched),
-            text.seconds(summary.seconds),
-        )
-        if not summary.cached_px:
-            return told
-        here = self.tr("{} were in the cache already.").format(text.count(summary.cached_px))
-        return f"{told} {here}"
-
-
-def _named(parts: Any) -> str:  # noqa: ANN401 - a tuple or a list of texts
-    """Return the first parts by name and how many more there are."""
-    more = f" +{len(parts) - NAMED_PARTS}" if len(parts) > NAMED_PARTS else ""
-    return ", ".join(parts[:NAMED_PARTS]) + more

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from html import escape
 from typing import Optional
-from urllib.parse import urlsplit
 
 from qgis.gui import QgsFileWidget
 from qgis.PyQt.QtCore import QSize
@@ -14,9 +13,11 @@ from qgis.PyQt.QtWidgets import QDialog, QDialogButtonBox, QWidget
 
 from .. import paths
 from ..settings import LIMITS, Settings
+from ..tasks import snapshot
 from ..tasks.session import Session
-from ..values import PIXEL_M, PUBLIC_ARCHIVE
+from ..values import FORMS, PIXEL_M, PUBLIC_ARCHIVE
 from . import forms, text
+from .cache_dialog import CacheDialog
 
 MILLION = 1e6
 PAPER = "https://arxiv.org/abs/2506.20380"
@@ -36,6 +37,13 @@ class SettingsDialog(QDialog):
         self.limitSpin.setRange(low / MILLION, high / MILLION)
         low, high = LIMITS["connections"]
         self.connectionsSpin.setRange(int(low), int(high))
+        self.bandwidthSpin.setRange(*LIMITS["max_mb_per_s"])
+        self.bandwidthSpin.setClearValue(0.0)
+        zarr, npy = FORMS
+        self.formCombo.addItem(self.tr("The best form there is"), "")
+        self.formCombo.addItem(self.tr("Zarr store, where there is one"), zarr)
+        self.formCombo.addItem(self.tr("NPY tiles, where there are any"), npy)
+        self.cacheButton.clicked.connect(self._show_cache)
         self.limitSpin.valueChanged.connect(self._say_limit)
         defaults = self.settingsButtons.button(QDialogButtonBox.StandardButton.RestoreDefaults)
         defaults.clicked.connect(lambda: self._show(Settings()))
@@ -48,6 +56,9 @@ class SettingsDialog(QDialog):
             archive=self.archiveEdit.text().strip().rstrip("/") or PUBLIC_ARCHIVE,
             limit_px=round(self.limitSpin.value() * MILLION),
             connections=self.connectionsSpin.value(),
+            max_mb_per_s=self.bandwidthSpin.value(),
+            offline=self.offlineCheck.isChecked(),
+            form=self.formCombo.currentData(),
         )
         super().accept()
 
@@ -56,7 +67,16 @@ class SettingsDialog(QDialog):
         self.archiveEdit.setText("" if settings.archive == PUBLIC_ARCHIVE else settings.archive)
         self.limitSpin.setValue(settings.limit_px / MILLION)
         self.connectionsSpin.setValue(settings.connections)
+        self.bandwidthSpin.setValue(settings.max_mb_per_s)
+        self.offlineCheck.setChecked(settings.offline)
+        self.formCombo.setCurrentIndex(max(self.formCombo.findData(settings.form), 0))
         self._say_limit()
+
+    def _show_cache(self) -> None:
+        dialog = CacheDialog(self._session, self)
+        dialog.exec()
+        dialog.deleteLater()
+        self.cacheFolder.setFilePath(self._session.settings.cache_dir)  # it may have moved
 
     def _say_limit(self) -> None:
         pixels = self.limitSpin.value() * MILLION
@@ -76,10 +96,13 @@ class AboutDialog(QDialog):
         self.iconLabel.setPixmap(forms.icon("tessera").pixmap(QSize(48, 48)))
         title = self.tr("Tessera for QGIS {}").format(version)
         self.titleLabel.setText(f"<h2>{escape(title)}</h2>")
-        self.aboutText.setHtml(self._html(session.settings.archive))
+        self.aboutText.setHtml(self._html(session))
 
-    def _html(self, archive: str) -> str:
-        host = urlsplit(archive).hostname or archive
+    def _html(self, session: Session) -> str:
+        settings = session.settings
+        asked = (settings.archive, *(each.store for each in settings.own_stores))
+        roots = (text.place(each) for each in snapshot.addresses(*asked))
+        hosts = ", ".join(f"<b>{escape(each)}</b>" for each in dict.fromkeys(roots))
         parts = [
             (
                 self.tr("The data"),
@@ -99,9 +122,10 @@ class AboutDialog(QDialog):
             (
                 self.tr("Who is contacted"),
                 self.tr(
-                    "Only {}, and only when you fetch embeddings, train or classify. Nothing about "
-                    "you, your labels or your maps is sent."
-                ).format(f"<b>{escape(host)}</b>"),
+                    "Only {}: when you fetch embeddings, train or classify, and, while “Show what is "
+                    "there” is ticked, when the map comes to rest. What is asked for tells which "
+                    "area you look at; nothing about you, your labels or your maps is sent."
+                ).format(hosts),
             ),
             (
                 self.tr("The plugin"),

@@ -14,7 +14,9 @@ from qgis.PyQt.QtWidgets import QFrame, QMenu, QScrollArea, QToolButton, QWidget
 
 from ..tasks.session import Session
 from . import forms, messages
+from .add_on import AddOnWindows
 from .area_page import AreaPage
+from .cache_dialog import CacheDialog
 from .dialogs import AboutDialog, SettingsDialog
 from .labels_page import LabelsPage
 from .links import Links
@@ -51,6 +53,7 @@ class TesseraDock(QgsDockWidget):
         ):
             contents.pages.addTab(self._scrolling(page), title)
         self.labels.add_shortcuts(contents)
+        self.windows = AddOnWindows(iface, session, version, self)
         self._add_menu()
         contents.jobFrame.hide()
         self._connect()
@@ -64,12 +67,17 @@ class TesseraDock(QgsDockWidget):
     def close_down(self) -> None:
         """Let go of what lives longer than the dock."""
         self._links.close()
+        self.windows.close_down()
         for page in (self.area, self.labels, self.map):
             page.close_down()
 
     def show_settings(self, *_: object) -> None:
         """Open the settings."""
         SettingsDialog(self._session, self._iface.mainWindow()).exec()
+
+    def show_cache(self, *_: object) -> None:
+        """Show what the cache holds."""
+        CacheDialog(self._session, self._iface.mainWindow()).exec()
 
     def show_about(self, *_: object) -> None:
         """Say what the plugin and its data are."""
@@ -99,13 +107,16 @@ class TesseraDock(QgsDockWidget):
         options = QgsApplication.getThemeIcon("/mActionOptions.svg")
         entries = (
             (options, self.tr("Settings…"), self.show_settings),
+            (QIcon(), self.tr("Cache…"), self.show_cache),
+            (QIcon(), self.tr("Add-on…"), self.windows.show_add_on),
+            (QIcon(), self.tr("Diagnostics…"), self.windows.show_diagnostics),
             (forms.icon("tessera"), self.tr("About Tessera…"), self.show_about),
         )
         for icon, name, slot in entries:
             menu.addAction(icon, name).triggered.connect(slot)
         button = QToolButton(self._contents)
         button.setObjectName("menuButton")
-        button.setToolTip(self.tr("Settings and about"))
+        button.setToolTip(self.tr("Settings, cache, add-on and about"))
         button.setIcon(options)
         button.setAutoRaise(True)
         button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
@@ -116,19 +127,29 @@ class TesseraDock(QgsDockWidget):
         box = self._session.box
         self._links.connect(box.started, self._job_started)
         self._links.connect(box.told, self._job_told)
+        self._links.connect(box.paused, self._job_paused)
         self._links.connect(box.ended, self._job_ended)
         self._contents.cancelButton.clicked.connect(self._cancel)
+        self._contents.pauseButton.toggled.connect(box.pause)
+        self._links.connect(self.visibilityChanged, self._show_coverage)
         self._contents.pages.currentChanged.connect(self._page_changed)
         self.area.fetched.connect(lambda: self._mark(AREA, is_done=True))
         self.map.mapped.connect(lambda: self._mark(MAP, is_done=True))
         self.map.news.connect(self._scroll_to)
+        self.map.add_on_wanted.connect(self.windows.show_add_on)
         self.labels.changed.connect(self._mark_labels)
 
     def _page_changed(self, index: int) -> None:
+        self._show_coverage()
         if index == LABELS:
             self.labels.show_layers()
         elif index == MAP:
             self.map.refresh()
+
+    def _show_coverage(self, *_: object) -> None:
+        """Let coverage be looked up and drawn only while one looks at the Area page."""
+        is_area = self._contents.pages.currentIndex() == AREA
+        self.area.show_coverage(shown=is_area and self.isUserVisible())
 
     def _scroll_to(self, widget: QWidget) -> None:
         """Bring news on the Map page into sight, once its layout is settled."""
@@ -149,23 +170,35 @@ class TesseraDock(QgsDockWidget):
     # --- what runs
 
     def _job_started(self, title: str) -> None:
-        self._contents.jobLabel.setText(self.tr("{}…").format(title))
-        self._contents.jobBar.setValue(0)
-        self._contents.cancelButton.setEnabled(True)
-        self._contents.jobFrame.show()
+        contents = self._contents
+        contents.jobLabel.setText(self.tr("{}…").format(title))
+        contents.jobBar.setValue(0)
+        contents.cancelButton.setEnabled(True)
+        contents.pauseButton.setVisible(self._session.box.can_pause)
+        contents.pauseButton.setEnabled(True)
+        contents.pauseButton.setChecked(False)
+        contents.jobFrame.show()
 
     def _job_told(self, fraction: float, message: str) -> None:
         if not self._session.box.running or not self._contents.cancelButton.isEnabled():
             return
         self._contents.jobBar.setValue(round(1000 * fraction))
-        if message:
+        if message and not self._contents.pauseButton.isChecked():
             self._contents.jobLabel.setText(messages.phase(message))
+
+    def _job_paused(self, paused: bool) -> None:  # noqa: FBT001 - a signal's
+        contents = self._contents
+        contents.pauseButton.setText(self.tr("Resume") if paused else self.tr("Pause"))
+        contents.jobLabel.setText(
+            self.tr("Paused. “Resume” goes on where it was.") if paused else self.tr("Going on…")
+        )
 
     def _job_ended(self, *_: object) -> None:
         self._contents.jobFrame.hide()
 
     def _cancel(self) -> None:
         self._contents.cancelButton.setEnabled(False)
+        self._contents.pauseButton.setEnabled(False)
         self._contents.jobLabel.setText(self.tr("Stopping…"))
         self._session.box.cancel()
 

@@ -4,28 +4,30 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Optional
 
 from qgis.core import QgsApplication
 from qgis.PyQt.QtWidgets import QDialog, QFileDialog, QMessageBox, QWidget
 
-from ..errors import TesseraError
+from ..errors import InstallFailed, TesseraError
 from ..tasks.environment import (
+    FAILED,
     INCOMPLETE,
+    INSTALLED,
     PYTHON_GONE,
+    REMOVED,
     RUNTIME,
     TRAINING,
     Choices,
     Interpreter,
     Offer,
+    Outcome,
     Record,
     State,
 )
 from ..tasks.lookups import Lookup
 from ..tasks.session import Session
-from . import messages, note, text
-from .forms import load
+from . import forms, messages, note, text
 from .links import Links
 from .note import Note
 
@@ -35,39 +37,43 @@ class EnvironmentDialog(QDialog):
 
     def __init__(self, session: Session, parent: Optional[QWidget]) -> None:
         super().__init__(parent)
-        load("environment_dialog", self)
+        forms.load("environment_dialog", self)
         self._session, self._add_on = session, session.add_on
         self._links = Links()
         self._lookup = Lookup(self)
         self._choices: Optional[Choices] = None
         self._python = ""
-        self._is_closed = False
         self._note = Note("addOnNote", self)
-        self.noteLayout.addWidget(self._note)
+        self.addOnNoteLayout.addWidget(self._note)
+        record = self._add_on.state.record
+        self.runtimeRadio.setChecked(record is not None and record.bundle == RUNTIME)
         self._connect()
-        self._show_state()
         self._show_python()
+        self._show()
         self._lookup.ask(self._add_on.choices(), self._offered, self._failed)
 
     def done(self, result: int) -> None:
         """Close; what was begun goes on."""
-        self._is_closed = True
         self._links.close()
-        self._lookup.close()
+        self._lookup.close(timeout_s=0.0)
         super().done(result)
+
+    def close_down(self) -> None:
+        """Close, and let no code of ours run after it."""
+        self._lookup.close()
+        self.close()
 
     # --- inside
 
     def _connect(self) -> None:
-        box = self._add_on.box
-        self._links.connect(box.started, self._started)
-        self._links.connect(box.told, self._told)
-        self._links.connect(box.ended, self._ended)
-        self._links.connect(self._add_on.changed, self._show_state)
+        self._links.connect(self._add_on.changed, self._show)
+        self._links.connect(self._add_on.told, self._told)
+        self._links.connect(self._session.box.started, self._enable)
+        self._links.connect(self._session.box.ended, self._enable)
         self.installButton.clicked.connect(self._install)
         self.removeButton.clicked.connect(self._remove)
         self.pythonButton.clicked.connect(self._choose_python)
-        self.stopButton.clicked.connect(self._stop)
+        self.addOnStopButton.clicked.connect(self._stop)
         self.trainingRadio.toggled.connect(self._enable)
         self._note.acted.connect(self._copy_log)
 
@@ -75,46 +81,56 @@ class EnvironmentDialog(QDialog):
     def _bundle(self) -> str:
         return TRAINING if self.trainingRadio.isChecked() else RUNTIME
 
-    # --- what is there
-
-    def _show_state(self) -> None:
+    def _show(self) -> None:
+        """Show what is there, what runs, and how the last job ended."""
         found = self._add_on.state
         self.stateLabel.setText(self._condition(found))
-        details = self._details(found.record, found.place) if found.record else ""
-        self.stateDetails.setText(details)
-        self.stateDetails.setVisible(bool(details))
+        self.stateDetails.setVisible(found.record is not None)
+        if found.record is not None:
+            self._show_record(found.record, found.place)
+        if self._add_on.running:
+            self._note.say("")
+            self.addOnStopButton.setEnabled(True)
+            self.addOnBar.setValue(0)
+            self.addOnWorkLabel.setText(self.tr("{}…").format(self._add_on.running))
+            self._told(self._add_on.fraction, self._add_on.message)
+        elif self._add_on.outcome is not None:
+            self._show_outcome(self._add_on.outcome)
         self._enable()
+
+    # --- what is there
 
     def _condition(self, found: State) -> str:
         if found.problem == PYTHON_GONE:
-            return self.tr("It can't start any more: its Python was removed. Repair it.")
+            return self.tr("It can't start any more, as its Python was removed: repair it.")
         if found.problem == INCOMPLETE:
-            return self.tr("It is not complete. Repair it.")
-        if found.record is None and found.was_interrupted:
-            return self.tr("Not installed: the last installation was cut off. Install it again.")
+            return self.tr("It is not complete: repair it.")
+        if found.record is None and found.was_interrupted and not self._add_on.running:
+            return self.tr(
+                "Nothing: the last installation was cut off. Install it again; what was "
+                "downloaded is used."
+            )
         if found.record is None:
-            return self.tr("Nothing yet.")
-        kind = self.trainingRadio if found.record.bundle == TRAINING else self.runtimeRadio
-        told = self.tr("{}, {}.").format(kind.text().replace("&", ""), self._device(found.record))
+            return self.tr("Nothing yet")
+        told = self.runtimeRadio.text() if found.record.bundle == RUNTIME else ""
+        told = (told or self.trainingRadio.text()).replace("&", "")
         if found.is_outdated:
-            told += " " + self.tr("This version of the plugin would install newer packages.")
+            told += self.tr(". This version of the plugin brings newer packages: update it.")
         return told
+
+    def _show_record(self, record: Record, place: str) -> None:
+        packages = [f"{name} {version}" for name, version in record.versions.items()]
+        self.installedVersions.setText(", ".join([f"Python {record.python}", *packages]))
+        self.installedDevice.setText(text.join([self._device(record), *record.notes]))
+        self.installedSize.setText(text.size(record.size_bytes))
+        self.installedPlace.setText(place)
+        self.installedPlace.setToolTip(place)
+        self.installedPlace.setCursorPosition(0)
 
     def _device(self, record: Record) -> str:
         gpu = [name for name in record.onnx_providers if name != "CPUExecutionProvider"]
         gpu += [name for name in record.torch_devices if name != "cpu"]
-        if gpu:
-            return self.tr("on the GPU")
-        return self.tr("on the processor")
-
-    def _details(self, record: Record, place: str) -> str:
-        versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
-        lines = [
-            self.tr("Python {}, {}").format(record.python, versions),
-            self.tr("{} in {}").format(text.size(record.size_bytes), place),
-            *record.notes,
-        ]
-        return "\n".join(lines)
+        return self.tr("GPU.") if gpu else self.tr("Processor.")
 
     # --- what can be
 
@@ -122,7 +138,7 @@ class EnvironmentDialog(QDialog):
         self._choices = choices
         rows = (
             (TRAINING, self.trainingRadio, self.trainingLabel,
-             self.tr("Trains MLP heads and runs TESSERA encoders.")),
+             self.tr("Trains MLP heads, and runs TESSERA encoders.")),
             (RUNTIME, self.runtimeRadio, self.runtimeLabel,
              self.tr("Runs TESSERA encoders; heads stay instant.")),
         )  # fmt: skip
@@ -143,86 +159,118 @@ class EnvironmentDialog(QDialog):
         )
 
     def _enable(self, *_: object) -> None:
-        is_busy = bool(self._add_on.box.running)
-        found = self._add_on.state
+        add_on = self._add_on
+        is_busy, found = bool(add_on.running), add_on.state
         offer = self._choices.offers.get(self._bundle) if self._choices else None
-        self.deviceLabel.setText(offer.reason if offer else "")
-        self.deviceLabel.setVisible(offer is not None)
-        self.workFrame.setVisible(is_busy)
+        told = [offer.reason if offer else ""]
+        if add_on.other_python:
+            told.append(
+                self.tr("Not used as things are: {} was set up to be used instead.").format(
+                    add_on.other_python
+                )
+            )
+        self.deviceLabel.setText(text.join(told))
+        self.deviceLabel.setVisible(any(told))
+        self.addOnWorkFrame.setVisible(is_busy)
         self.choiceGroup.setEnabled(not is_busy)
         self.installButton.setEnabled(offer is not None and not is_busy)
-        self.removeButton.setEnabled(found.is_there and not is_busy)
-        same = found.record is not None and found.record.bundle == self._bundle
-        if same and found.is_outdated and not found.problem:
-            self.installButton.setText(self.tr("Update"))
-        elif same or found.problem:
-            self.installButton.setText(self.tr("Repair"))
-        else:
-            self.installButton.setText(self.tr("Install"))
+        self.installButton.setText(self._verb(found))
+        other_work = messages.waits_for(self._session.box.running)
+        self.removeButton.setEnabled(found.is_there and not is_busy and not other_work)
+        self.removeButton.setToolTip(
+            other_work or self.tr("Delete the add-on from this computer; heads and maps stay")
+        )
+        if offer is not None:
+            self.pythonButton.setToolTip(
+                self.tr(
+                    "For computers that may not download programs: choose an installed Python {}"
+                ).format(self.tr(" or ").join(offer.pythons))
+            )
+
+    def _verb(self, found: State) -> str:
+        """Return what the button does to what is there."""
+        if found.problem:
+            return self.tr("Repair")
+        if found.record is None or found.record.bundle != self._bundle:
+            return self.tr("Install")
+        return self.tr("Update") if found.is_outdated else self.tr("Repair")
 
     # --- the Python
 
     def _choose_python(self) -> None:
         if self._python:
             self._python = ""
+            self._note.say("")
             self._show_python()
             return
-        pattern = self.tr("Python (python.exe)") if sys.platform == "win32" else ""
-        path, _ = QFileDialog.getOpenFileName(self, self.tr("Use an existing Python"), "", pattern)
+        path, _ = QFileDialog.getOpenFileName(self, self.tr("Use an existing Python"))
         if path:
-            self._use_python(path)
-
-    def _use_python(self, path: str) -> None:
-        self._note.say(self.tr("Trying {}…").format(path))
-        self._lookup.ask(self._add_on.proof(path), self._python_proved, self._failed)
+            self._note.say(self.tr("Trying {}…").format(path))
+            task = self._add_on.proof(path, self._bundle)
+            self._lookup.ask(task, self._python_proved, self._failed)
 
     def _python_proved(self, found: Interpreter) -> None:
         self._python = found.path
-        self._note.say(self.tr("Python {} will be used.").format(found.minor))
-        self._show_python()
+        self._note.say("")
+        self._show_python(found.minor)
 
-    def _show_python(self) -> None:
+    def _show_python(self, version: str = "") -> None:
         if self._python:
-            self.pythonLabel.setText(self.tr("Made with {}").format(self._python))
+            self.pythonLabel.setText(
+                self.tr("Made with Python {}: {}").format(version, self._python)
+            )
             self.pythonButton.setText(self.tr("Choose automatically"))
         else:
-            self.pythonLabel.setText(self.tr("Python is chosen automatically."))
+            self.pythonLabel.setText(self.tr("A Python is found or downloaded for it."))
             self.pythonButton.setText(self.tr("Use an existing Python…"))
 
     # --- the work
 
     def _install(self) -> None:
-        self._note.say("")
-        if self._add_on.install(self._bundle, self._python):
-            self._listen(self.tr("The add-on is installed and was tried out: it works."))
+        self._add_on.install(self._bundle, self._python)
 
     def _remove(self) -> None:
         answer = QMessageBox.question(
             self,
             self.tr("Remove the add-on"),
-            self.tr("Remove the add-on? Heads that were trained with it go on working."),
+            self.tr(
+                "Remove the add-on? The instant head stays, and heads that were trained go on "
+                "working."
+            ),
         )
-        if answer == QMessageBox.StandardButton.Yes and self._add_on.remove():
-            self._note.say("")
-            self._listen("")
+        if answer == QMessageBox.StandardButton.Yes:
+            self._add_on.remove()
 
-    def _listen(self, done: str) -> None:
-        task = self._add_on.last
-        if task is None:
+    def _stop(self) -> None:
+        self.addOnStopButton.setEnabled(False)
+        self.addOnWorkLabel.setText(self.tr("Stopping…"))
+        self._add_on.cancel()
+
+    def _told(self, fraction: float, message: str) -> None:
+        if not self.addOnStopButton.isEnabled():
             return
-        task.succeeded.connect(lambda result: self._succeeded(result, done))
-        task.failed.connect(self._failed)
-        task.cancelled.connect(self._cancelled)
+        self.addOnBar.setValue(round(1000 * fraction))
+        if message:
+            self.addOnWorkLabel.setText(messages.phase(message))
 
-    def _succeeded(self, result: object, done: str) -> None:
-        if isinstance(result, int):
-            done = self.tr("Removed; {} are free again.").format(text.size(result))
-        self._say(done, note.SUCCESS)
+    def _show_outcome(self, outcome: Outcome) -> None:
+        if outcome.kind == FAILED and outcome.error is not None:
+            self._failed(outcome.error)
+        elif outcome.kind == INSTALLED:
+            self._note.say(self._installed(), note.SUCCESS)
+        elif outcome.kind == REMOVED:
+            freed = text.size(outcome.freed_bytes)
+            self._note.say(self.tr("Removed: {} are free again.").format(freed), note.SUCCESS)
+        else:
+            self._note.say(
+                self.tr("Stopped. What was there before is as it was; what was downloaded is kept.")
+            )
 
-    def _cancelled(self) -> None:
-        self._say(
-            self.tr("Stopped. What was there before is untouched; what was downloaded is kept.")
-        )
+    def _installed(self) -> str:
+        told = [self.tr("Installed, and tried out: it works.")]
+        if self._add_on.can_train:
+            told.append(self.tr("MLP can be chosen on the Map page."))
+        return text.join(told)
 
     def _failed(self, error: Exception) -> None:
         messages.log(error)
@@ -230,31 +278,9 @@ class EnvironmentDialog(QDialog):
             words = text.join(messages.explain(error))
         else:
             words = self.tr("This is a bug of the Tessera plugin: {}").format(error)
-        self._say(words, note.WARNING, action=self.tr("Copy the log"))
-
-    def _say(self, words: str, kind: str = note.INFO, action: str = "") -> None:
-        if not self._is_closed:
-            self._note.say(words, kind, action)
-            self._show_state()
+        has_log = isinstance(error, InstallFailed) or not isinstance(error, TesseraError)
+        self._note.say(words, note.WARNING, self.tr("Copy the log") if has_log else "")
 
     def _copy_log(self) -> None:
         QgsApplication.clipboard().setText(self._add_on.log_text())
-
-    def _started(self, title: str) -> None:
-        self.workLabel.setText(self.tr("{}…").format(title))
-        self.workBar.setValue(0)
-        self.stopButton.setEnabled(True)
-        self._enable()
-
-    def _told(self, fraction: float, message: str) -> None:
-        self.workBar.setValue(round(1000 * fraction))
-        if message:
-            self.workLabel.setText(messages.phase(message))
-
-    def _ended(self) -> None:
-        self._show_state()
-
-    def _stop(self) -> None:
-        self.stopButton.setEnabled(False)
-        self.workLabel.setText(self.tr("Stopping…"))
-        self._add_on.box.cancel()
+        self._note.say(self._note.text(), note.WARNING, self.tr("The log is copied"))

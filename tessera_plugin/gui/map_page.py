@@ -22,7 +22,7 @@ from qgis.PyQt.QtWidgets import (
 from ..errors import NoLabels, TesseraError
 from ..tasks import jobs, snapshot
 from ..tasks.session import Session
-from . import forms, messages, note, text, view
+from . import add_on, forms, messages, note, text, view
 from .area_page import AreaPage
 from .curve import LossCurve
 from .links import Links
@@ -45,6 +45,8 @@ class MapPage(QWidget):
     mapped = pyqtSignal()
     news = pyqtSignal(QWidget)
     """Something to look at has come into a widget of the page."""
+    add_on_wanted = pyqtSignal()
+    """The add-on's link was clicked."""
 
     def __init__(
         self, iface: QgisInterface, session: Session, area: AreaPage, parent: QWidget
@@ -55,6 +57,7 @@ class MapPage(QWidget):
         self._links = Links()
         self._head: Optional[Head] = None
         self._proposed = ""
+        self._add_on_percent = -1
         self._train_note = Note("trainNote", self)
         self.trainNoteLayout.addWidget(self._train_note)
         self._map_note = Note("classifyNote", self)
@@ -117,6 +120,9 @@ class MapPage(QWidget):
         self._links.connect(session.box.started, self._enable)
         self._links.connect(session.box.ended, self._enable)
         self._links.connect(session.settings_changed, self.refresh)
+        self._links.connect(session.add_on.changed, self._offer_heads)
+        self._links.connect(session.add_on.told, self._tell_add_on)
+        self.headNote.linkActivated.connect(lambda _: self.add_on_wanted.emit())
         self._links.connect(session.labels.changed, self._enable)
         self._area.measured.connect(self._measured)
         self.headCombo.currentIndexChanged.connect(self._head_chosen)
@@ -134,7 +140,7 @@ class MapPage(QWidget):
 
     def _offer_heads(self) -> None:
         """Offer MLP where it works; else say plainly that it does not and what does."""
-        available = self._session.compute.available()
+        available = self._session.compute.can_train
         item = self.headCombo.model().item(self.headCombo.findData(MLP))
         item.setEnabled(available)
         kind = self._session.settings.head_kind if available else INSTANT
@@ -146,11 +152,14 @@ class MapPage(QWidget):
         elif available:
             told = self.tr("Linear, trained in a blink. A good first choice.")
         else:
-            told = self.tr(
-                "Linear, trained in a blink. MLP is not available: PyTorch is not set up on this "
-                "computer. The instant head needs nothing."
-            )
-        self.headNote.setText(told)
+            told = self.tr("Linear, trained in a blink. It needs nothing else.")
+        self.headNote.setText(text.join([told, add_on.line(self._session.add_on)]))
+
+    def _tell_add_on(self, fraction: float, _: str) -> None:
+        percent = round(100 * fraction)
+        if percent != self._add_on_percent:
+            self._add_on_percent = percent
+            self._offer_heads()
 
     def _head_chosen(self) -> None:
         self._session.update(head_kind=self.headCombo.currentData())
@@ -370,11 +379,10 @@ class MapPage(QWidget):
 
     def _check_head(self) -> None:
         """Check that the head and the dataset chosen on the Area page belong together."""
-        chosen = next(
-            each for each in snapshot.datasets() if each.key == self._session.settings.dataset
-        )
+        chosen = self._session.dataset
         if self._head is not None:
-            self._head.check(chosen.key, chosen.depth)
+            is_offered = self._head.depth in chosen.depths
+            self._head.check(chosen.key, self._head.depth if is_offered else chosen.depth)
 
     def _came(self, staged: StagedMap, out: str, generation: int) -> None:
         project = QgsProject.instance()

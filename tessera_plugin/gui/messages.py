@@ -18,7 +18,8 @@ from qgis.PyQt.QtWidgets import QPushButton, QWidget
 
 from .. import errors
 from ..errors import TesseraError
-from . import text
+from . import install_failures, text
+from .reasons import reason
 
 TAG = "Tessera"
 """Our tab of the log messages panel."""
@@ -134,8 +135,13 @@ def _unknown_year(error: errors.UnknownYear) -> Told:
 
 
 def _network_failed(error: errors.NetworkFailed) -> Told:
+    told = translate("Messages", "{} could not be read: {}.").format(
+        error.url, reason(error.reason)
+    )
+    if not error.url.startswith("http"):
+        return Told(told, translate("Messages", "Check that the folder or drive is there."))
     return Told(
-        translate("Messages", "{} could not be read: {}.").format(error.url, error.reason),
+        told,
         translate(
             "Messages",
             "Check the connection and QGIS's proxy settings, then fetch again: what has arrived is "
@@ -150,6 +156,22 @@ def _access_refused(error: errors.AccessRefused) -> Told:
         translate(
             "Messages",
             "Check the archive's address in the settings, and whether a proxy is needed.",
+        ),
+    )
+
+
+def _proxy_login_needed(error: errors.ProxyLoginNeeded) -> Told:
+    happened = (
+        translate("Messages", "The proxy {} refused the user name and password.")
+        if error.given
+        else translate("Messages", "The proxy {} wants a user name and a password.")
+    )
+    return Told(
+        happened.format(error.proxy),
+        translate(
+            "Messages",
+            "Enter them in QGIS under Settings, Options, Network, then try again: what has arrived "
+            "is kept.",
         ),
     )
 
@@ -181,12 +203,38 @@ def _depth_not_offered(error: errors.DepthNotOffered) -> Told:
     )
 
 
-def _decoder_missing(error: errors.DecoderMissing) -> Told:
+def _form_not_offered(error: errors.FormNotOffered) -> Told:
     return Told(
-        translate("Messages", "GDAL {} of this QGIS can't unpack {}.").format(
-            error.gdal_version, error.codec
+        translate("Messages", "{} with {} dimensions is not published as {}.").format(
+            error.dataset, error.depth, error.form
         ),
-        translate("Messages", "Choose a dataset with NPY tiles, or use another build of QGIS."),
+        translate("Messages", "Choose another form or another number of dimensions."),
+    )
+
+
+def _location_unusable(error: errors.LocationUnusable) -> Told:
+    return Told(
+        translate("Messages", "{} can't be used: {}.").format(error.location, error.reason),
+        translate("Messages", "Give the address or folder of a Zarr store or of a whole archive."),
+    )
+
+
+def _decoder_missing(error: errors.DecoderMissing) -> Told:
+    facts = translate("Messages", "GDAL {} of this QGIS can't unpack {}.").format(
+        error.gdal_version, error.codec
+    )
+    if error.reason:
+        failed = translate("Messages", "The add-on (PyTorch) could not either: {}.")
+        return Told(
+            f"{facts} {failed.format(error.reason)}",
+            translate("Messages", "Repair the add-on, or choose a dataset with NPY tiles."),
+        )
+    return Told(
+        facts,
+        translate(
+            "Messages",
+            "Install the add-on (PyTorch), which can, or choose a dataset with NPY tiles.",
+        ),
     )
 
 
@@ -221,6 +269,15 @@ def _not_writable(error: errors.NotWritable) -> Told:
     return Told(
         translate("Messages", "{} can't be written: {}.").format(error.path, error.reason),
         translate("Messages", "Choose another place, or close the program that holds the file."),
+    )
+
+
+def _cache_folder_unusable(error: errors.CacheFolderUnusable) -> Told:
+    return Told(
+        translate("Messages", "The folder {} can't be used for the cache: {}.").format(
+            error.path, error.reason
+        ),
+        translate("Messages", "Choose an empty folder, or one that is a cache already."),
     )
 
 
@@ -298,6 +355,15 @@ def _worker_died(error: errors.WorkerDied) -> Told:
     )
 
 
+def _worker_out_of_memory(error: errors.WorkerOutOfMemory) -> Told:
+    return Told(
+        translate("Messages", "The PyTorch process was ended: it held {}, more than {}.").format(
+            text.size(error.used_bytes), text.size(error.limit_bytes)
+        ),
+        translate("Messages", "Close other programs, or use the instant head."),
+    )
+
+
 def _worker_failed(error: errors.WorkerFailed) -> Told:
     return Told(
         translate("Messages", "PyTorch could not do it: {}: {}").format(error.kind, error.message),
@@ -315,20 +381,27 @@ def _protocol_mismatch(error: errors.ProtocolMismatch) -> Told:
 
 
 _EXPLAIN: Dict[Type[BaseException], Callable[[Any], Told]] = {
+    errors.PlatformUnsupported: lambda error: Told(*install_failures.platform_unsupported(error)),
+    errors.InterpreterUnusable: lambda error: Told(*install_failures.interpreter_unusable(error)),
+    errors.InstallFailed: lambda error: Told(*install_failures.install_failed(error)),
     errors.ExtentInvalid: _extent_invalid,
     errors.ExtentTooLarge: _extent_too_large,
     errors.UnknownDataset: _unknown_dataset,
     errors.UnknownYear: _unknown_year,
     errors.NetworkFailed: _network_failed,
     errors.AccessRefused: _access_refused,
+    errors.ProxyLoginNeeded: _proxy_login_needed,
     errors.TileUnusable: _tile_unusable,
     errors.StoreUnusable: _store_unusable,
     errors.DepthNotOffered: _depth_not_offered,
+    errors.FormNotOffered: _form_not_offered,
+    errors.LocationUnusable: _location_unusable,
     errors.DecoderMissing: _decoder_missing,
     errors.NothingPublished: _nothing_published,
     errors.NoValidEmbeddings: _no_valid_embeddings,
     errors.DiskFull: _disk_full,
     errors.NotWritable: _not_writable,
+    errors.CacheFolderUnusable: _cache_folder_unusable,
     errors.LabelsUnreadable: _labels_unreadable,
     errors.FieldMissing: _field_missing,
     errors.NoLabels: _no_labels,
@@ -338,6 +411,7 @@ _EXPLAIN: Dict[Type[BaseException], Callable[[Any], Told]] = {
     errors.HeadMismatch: _head_mismatch,
     errors.WorkerUnavailable: _worker_unavailable,
     errors.WorkerDied: _worker_died,
+    errors.WorkerOutOfMemory: _worker_out_of_memory,
     errors.WorkerFailed: _worker_failed,
     errors.ProtocolMismatch: _protocol_mismatch,
 }
@@ -352,8 +426,17 @@ def _phases() -> Dict[str, str]:
         "reading back": translate("Messages", "Checking what was written"),
         "reading embeddings": translate("Messages", "Reading embeddings"),
         "looking in the cache": translate("Messages", "Looking in the cache"),
+        "looking through the cache": translate("Messages", "Looking through the cache"),
+        "clearing the cache": translate("Messages", "Clearing the cache"),
+        "making room in the cache": translate("Messages", "Making room in the cache"),
+        r"moving ([\d.]+) of ([\d.]+) mb": translate("Messages", "Moving {} of {} MB"),
         "checking what has arrived": translate("Messages", "Checking what has arrived"),
         r"looking up (\w+) tiles?": translate("Messages", "Looking up tiles: {}"),
         r"fetching ([\d.]+) of ([\d.]+) mb": translate("Messages", "Fetching {} of {} MB"),
+        "checking": translate("Messages", "Checking"),
+        "getting the installer": translate("Messages", "Getting the installer"),
+        "making the environment": translate("Messages", "Making the environment"),
+        "trying it out": translate("Messages", "Trying it out"),
+        "removing": translate("Messages", "Removing"),
         r"epoch (\d+)": translate("Messages", "Epoch {}"),
     }

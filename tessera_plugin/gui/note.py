@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 from qgis.core import QgsApplication
-from qgis.PyQt.QtCore import Qt
-from qgis.PyQt.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QWidget
+from qgis.PyQt.QtCore import Qt, pyqtSignal
+from qgis.PyQt.QtWidgets import QFrame, QGridLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
 INFO, SUCCESS, WARNING = "mIconInfo.svg", "mIconSuccess.svg", "mIconWarning.svg"
 
@@ -14,7 +14,13 @@ ICON_PX = 16
 
 
 class Note(QFrame):
-    """An icon and a text that wraps; hidden while there is nothing to say."""
+    """An icon and a text that wraps, with a button where there is something to do about it.
+
+    Hidden while there is nothing to say.
+    """
+
+    acted = pyqtSignal()
+    """The button was clicked."""
 
     def __init__(self, name: str, parent: QWidget) -> None:
         super().__init__(parent)
@@ -27,18 +33,30 @@ class Note(QFrame):
         self._text.setTextFormat(Qt.TextFormat.PlainText)
         self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._text.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
-        layout = QHBoxLayout(self)
+        self._button = QPushButton(self)
+        self._button.setObjectName(f"{name}Button")
+        self._button.clicked.connect(self.acted)
+        self._button.hide()
+        layout = QGridLayout(self)
         layout.setContentsMargins(8, 7, 8, 7)
         layout.setSpacing(8)
-        layout.addWidget(self._icon, 0, Qt.AlignmentFlag.AlignTop)
-        layout.addWidget(self._text, 1)
+        layout.setColumnStretch(1, 1)
+        layout.addWidget(self._icon, 0, 0, Qt.AlignmentFlag.AlignTop)
+        layout.addWidget(self._text, 0, 1)
+        layout.addWidget(self._button, 1, 1, Qt.AlignmentFlag.AlignLeft)
         self.hide()
 
-    def say(self, text: str, kind: str = INFO) -> None:
-        """Show a text; an empty one hides the note."""
+    def say(self, text: str, kind: str = INFO, action: str = "") -> None:
+        """Show a text and, if it has a name, the button; an empty text hides the note."""
         self._icon.setPixmap(QgsApplication.getThemeIcon(f"/{kind}").pixmap(ICON_PX, ICON_PX))
         self._text.setText(text)
+        self._button.setText(action)
+        self._button.setVisible(bool(action))
         self.setVisible(bool(text))
+
+    def enable(self, *, enabled: bool) -> None:
+        """Let the button be used, or not."""
+        self._button.setEnabled(enabled)
 
     def text(self) -> str:
         """Return what it says."""

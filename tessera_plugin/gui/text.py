@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Iterable, Optional
+from urllib.parse import urlsplit
 
-from qgis.PyQt.QtCore import QCoreApplication, QLocale
+from qgis.PyQt.QtCore import QCoreApplication, QDateTime, QLocale
 
 translate = QCoreApplication.translate
 
@@ -63,3 +64,37 @@ def seconds(duration_s: float) -> str:
     if duration_s < 120:
         return f"{decimal(duration_s, 0)} s"
     return translate("Text", "{} min").format(decimal(duration_s / 60, 0))
+
+
+def moment(seconds_since_1970: float) -> str:
+    """Return a day and time as the person's system writes them; a dash where there is none."""
+    if not seconds_since_1970:
+        return NONE
+    when = QDateTime.fromSecsSinceEpoch(int(seconds_since_1970))
+    return str(_locale().toString(when, QLocale.FormatType.ShortFormat))
+
+
+def pixels(number: int) -> str:
+    """Return a number of pixels; large ones in millions."""
+    if number < 10_000_000:
+        return count(number)
+    return translate("Text", "{} million").format(count(round(number / 1e6)))
+
+
+def form(name: str) -> str:
+    """Return a form that embeddings are published in (`zarr`, `npy`), as people call it."""
+    names = {"zarr": translate("Text", "Zarr store"), "npy": translate("Text", "NPY tiles")}
+    return names.get(name, name)
+
+
+def place(location: str) -> str:
+    """Return the part of an address or a folder that people know it by."""
+    parts = urlsplit(location)
+    if parts.scheme in ("http", "https"):
+        return parts.netloc.rpartition("@")[2]
+    return location
+
+
+def join(sentences: Iterable[str]) -> str:
+    """Return sentences as one paragraph."""
+    return " ".join(each for each in sentences if each)

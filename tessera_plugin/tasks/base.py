@@ -11,7 +11,7 @@ from typing import Any, Callable, Optional, Set, cast
 from qgis.core import QgsApplication, QgsTask
 from qgis.PyQt.QtCore import QObject, pyqtSignal
 
-from ..progress import Cancelled, Report
+from ..progress import Cancelled, Gate, Report
 
 Work = Callable[[Report], object]
 
@@ -39,15 +39,23 @@ class EngineTask(QgsTask):
     """Whatever `work` wants to tell besides, from the working thread."""
 
     def __init__(
-        self, title: str, work: Work, discard: Optional[Callable[[Any], None]] = None
+        self,
+        title: str,
+        work: Work,
+        discard: Optional[Callable[[Any], None]] = None,
+        gate: Optional[Gate] = None,
     ) -> None:
-        """`discard` gets the result that nobody waits for any more, on any thread."""
+        """`discard` gets the result that nobody waits for any more, on any thread.
+
+        `gate` is the one that the work passes, if it can be paused.
+        """
         # Nothing is lost by a cancel, so closing a project or QGIS needs no question.
         flags = QgsTask.Flag.CanCancel | QgsTask.Flag.CancelWithoutPrompt
         # The page that started it tells what came; QGIS would call a cancel a failure (from 3.26).
         super().__init__(title, flags | getattr(QgsTask.Flag, "Silent", flags))
         self._work: Optional[Work] = work
         self._discard = discard
+        self.gate = gate
         self._result: object = None
         self._error: Optional[Exception] = None
         self._quiet = False
@@ -60,6 +68,12 @@ class EngineTask(QgsTask):
         """Hand the task to QGIS."""
         _alive.add(self)
         QgsApplication.taskManager().addTask(self)
+
+    def cancel(self) -> None:
+        """Ask the work to stop, also while it is paused."""
+        super().cancel()
+        if self.gate is not None:
+            self.gate.resume()
 
     def silence(self) -> None:
         """Answer nobody any more."""
@@ -128,6 +142,8 @@ class TaskBox(QObject):
     started = pyqtSignal(str)
     """With the task's title."""
     told = pyqtSignal(float, str)
+    paused = pyqtSignal(bool)
+    """Whether the task is held back now."""
     ended = pyqtSignal()
 
     def __init__(self, parent: Optional[QObject] = None) -> None:
@@ -140,6 +156,11 @@ class TaskBox(QObject):
         """Title of the task that runs; empty when none does."""
         return self._title if self._task is not None else ""
 
+    @property
+    def can_pause(self) -> bool:
+        """Whether the task that runs can be paused."""
+        return self._task is not None and self._task.gate is not None
+
     def start(self, task: EngineTask) -> bool:
         """Start a task unless one runs already; whether it was started."""
         if self._task is not None:
@@ -150,6 +171,17 @@ class TaskBox(QObject):
         self.started.emit(self._title)
         task.start()
         return True
+
+    def pause(self, wanted: bool) -> None:  # noqa: FBT001 - it is the state of a button
+        """Hold the running task back, or let it go on; others than those with a gate don't care."""
+        gate = self._task.gate if self._task is not None else None
+        if gate is None or gate.is_paused == wanted:
+            return
+        if wanted:
+            gate.pause()
+        else:
+            gate.resume()
+        self.paused.emit(wanted)
 
     def cancel(self) -> None:
         """Ask the running task to stop; it answers within a second."""

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from .. import paths
+from ..environment import state
+from ..environment.bundles import TRAINING
+from ..environment.places import default_places, python_in
 
 if TYPE_CHECKING:
     from ..engine.worker import WorkerClient
@@ -43,6 +46,18 @@ class Compute:
         """Whether a worker can be started; looks at one file only."""
         return Path(self._python).is_file() and os.access(self._python, os.X_OK)
 
+    @property
+    def is_add_on(self) -> bool:
+        """Whether the Python in use is that of the add-on, there or not."""
+        return self._python == str(python_in(default_places().environment))
+
+    @property
+    def can_train(self) -> bool:
+        """Whether the worker has PyTorch, as far as small files tell; another Python is trusted."""
+        if not self.is_add_on:
+            return self.available()
+        return TRAINING in state.state(default_places()).bundles
+
     def client(self) -> Optional[WorkerClient]:
         """Return the client, or None where there is no private environment."""
         if not self.available():
@@ -54,7 +69,7 @@ class Compute:
         return self._client
 
     def stop(self) -> None:
-        """End the worker, if there is one."""
+        """End the worker, if there is one. From any thread."""
         client, self._client = self._client, None
         if client is not None:
             client.stop()

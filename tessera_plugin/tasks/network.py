@@ -8,17 +8,24 @@ QGIS for that very address, and trust the certificate authorities that QGIS trus
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
-from typing import Iterable, Optional, Tuple
+from typing import Iterable, List, Optional, Tuple
 from urllib.parse import quote, urlsplit
 
 from qgis.core import QgsApplication, QgsAuthCertUtils, QgsNetworkAccessManager
 from qgis.PyQt.QtCore import QUrl
-from qgis.PyQt.QtNetwork import QNetworkProxy, QNetworkProxyQuery, QSslCertificate
+from qgis.PyQt.QtNetwork import (
+    QNetworkProxy,
+    QNetworkProxyFactory,
+    QNetworkProxyQuery,
+    QSslCertificate,
+)
 
 from ..settings import Settings
 from ..values import NetworkSettings
@@ -30,33 +37,42 @@ PROXY_SCHEMES = {
 }
 
 
-def network_settings(settings: Settings, folder: Path) -> NetworkSettings:
-    """Return proxies, certificate authorities and timeouts for the archive in use.
+def network_settings(settings: Settings, folder: Path, addresses: Iterable[str]) -> NetworkSettings:
+    """Return proxies, certificate authorities and timeouts for all that may be asked.
 
-    `folder` gets a file with the certificate authorities.
+    `folder` gets a file with the certificate authorities; `addresses` are roots of archives and
+    stores, of which those that are no web address (folders) need nothing.
     """
+    asked = [each for each in addresses if urlsplit(each).scheme in ("http", "https")]
     timeout_s = QgsNetworkAccessManager.timeout() / 1000
-    return NetworkSettings(
-        proxies=proxies_for(settings.archive),
-        ca_bundle=ca_bundle(folder) if settings.archive.startswith("https:") else "",
+    return replace(
+        settings.network(),
+        proxies=proxies_for(asked),
+        ca_bundle=ca_bundle(folder) if any(each.startswith("https:") for each in asked) else "",
         read_timeout_s=timeout_s if timeout_s >= 1 else NetworkSettings.read_timeout_s,
-        connections=settings.connections,
     )
 
 
-def proxies_for(url: str) -> Tuple[Tuple[str, str], ...]:
-    """Return the proxy QGIS would take for an address: none, or its host and the proxy's URL."""
-    factory = QgsNetworkAccessManager.instance().proxyFactory()
+def proxies_for(urls: Iterable[str]) -> Tuple[Tuple[str, str], ...]:
+    """Return the proxy QGIS would take for each address, as pairs of its start and the proxy's URL.
+
+    QGIS is asked for every address by itself: its list of exceptions and a PAC file of the system
+    decide host by host. An address that needs none is left out.
+    """
+    factory = proxy_factory()
     if factory is None:
         return ()
-    parts = urlsplit(url)
-    for proxy in factory.queryProxy(QNetworkProxyQuery(QUrl(url))):
-        address = _address(proxy)
+    found = {}
+    for url in urls:
+        address = _proxy_for(factory, url)
         if address:
-            return ((f"{parts.scheme}://{parts.hostname}", address),)
-        if proxy.type() == QNetworkProxy.ProxyType.NoProxy:
-            return ()
-    return ()
+            found[_host(url)] = address
+    return tuple(found.items())
+
+
+def proxy_factory() -> Optional[QNetworkProxyFactory]:
+    """Return what decides over QGIS's proxies: its own settings, or the system and its PAC file."""
+    return QgsNetworkAccessManager.instance().proxyFactory()
 
 
 def ca_bundle(folder: Path) -> str:
@@ -73,9 +89,26 @@ def ca_bundle(folder: Path) -> str:
         return ""
     carried = _carried_bundle()
     if carried:
-        trusted += QgsAuthCertUtils.certsFromFile(carried)
+        trusted += _certificates(carried)
     refused = {bytes(each.toDer()) for each in manager.untrustedCaCerts()}
     return _written(_pem(trusted, refused), folder)
+
+
+def _host(url: str) -> str:
+    """Return scheme, host and port: what an address and all below it have in common."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _proxy_for(factory: QNetworkProxyFactory, url: str) -> str:
+    """Return the URL of the first proxy that can be used, empty for none."""
+    for proxy in factory.queryProxy(QNetworkProxyQuery(QUrl(url))):
+        address = _address(proxy)
+        if address:
+            return address
+        if proxy.type() == QNetworkProxy.ProxyType.NoProxy:
+            return ""
+    return ""
 
 
 def _address(proxy: QNetworkProxy) -> str:
@@ -96,6 +129,12 @@ def _carried_bundle() -> Optional[str]:
         return None
     path = Path(spec.origin).with_name("cacert.pem")
     return str(path) if path.is_file() else None
+
+
+@functools.lru_cache(maxsize=1)
+def _certificates(path: str) -> List[QSslCertificate]:
+    """Return the certificates of a file; kept, as reading them is felt in the interface."""
+    return list(QgsAuthCertUtils.certsFromFile(path))
 
 
 def _pem(certificates: Iterable[QSslCertificate], refused: set[bytes]) -> bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from dataclasses import replace
-from typing import Optional
+from typing import Optional, Tuple
 
 from qgis.core import QgsProject
 from qgis.PyQt.QtCore import QObject, pyqtSignal
@@ -15,9 +15,11 @@ from qgis.PyQt.QtCore import QObject, pyqtSignal
 from .. import paths
 from .. import settings as settings_module
 from ..settings import Settings, Store
-from ..values import Access
+from ..values import Access, Dataset
+from . import snapshot
 from .base import TaskBox
 from .compute import Compute
+from .environment import AddOn
 from .labels import LabelStore, default_path
 from .network import network_settings
 
@@ -41,6 +43,7 @@ class Session(QObject):
         self.project_generation = 0
         """Counts the projects: a result belongs to the one it was asked for in."""
         self.compute = Compute()
+        self.add_on = AddOn(self.compute, self.box, self)
         QgsProject.instance().cleared.connect(self._project_cleared)
         self.compute.use(self._settings.worker_python)
 
@@ -63,14 +66,41 @@ class Session(QObject):
         """The label file to use: the person's choice, else the default."""
         return self._settings.labels_path or default_path()
 
-    def access(self) -> Access:
-        """Return where embeddings come from, with what QGIS knows of the network now."""
-        network = network_settings(self._settings, paths.data_dir())
-        return self._settings.access(network)
+    @property
+    def dataset(self) -> Dataset:
+        """The dataset that is chosen; the default one where it is not known any more."""
+        return self._known(self._settings.dataset)
+
+    @property
+    def depth(self) -> int:
+        """The dimensions that are chosen, of those that the dataset offers."""
+        offered = self.dataset.depths
+        return self._settings.depth if self._settings.depth in offered else self.dataset.depth
+
+    @property
+    def years(self) -> Tuple[int, ...]:
+        """The years that are fetched: the chosen one first, then the others that the dataset has."""
+        known = self.dataset.years
+        return (self._settings.year, *(y for y in self._settings.more_years if y in known))
+
+    def access(self, *more: str, dataset: str = "", depth: int = 0) -> Access:
+        """Return where embeddings come from, with what QGIS knows of the network now.
+
+        `more` are other locations that are to be asked; dataset and depth are those that are
+        chosen unless told otherwise.
+        """
+        settings = self._settings
+        stores = (each.store for each in settings.own_stores)
+        asked = snapshot.addresses(settings.archive, *stores, *more)
+        access = settings.access(network_settings(settings, paths.data_dir(), asked))
+        # the form that is set is a wish: many datasets are published in the other one only
+        forms = self._known(dataset or settings.dataset).forms(depth or self.depth)
+        return access if access.form in forms else replace(access, form="")
 
     def warm_up(self) -> None:
         """Import the engine on a thread of its own: on the first click it would be felt."""
         threading.Thread(target=self._import_engine, name="tessera-imports", daemon=True).start()
+        self.add_on.sweep()
 
     def close(self) -> None:
         """End what runs, quietly; nothing that was made is lost."""
@@ -79,14 +109,27 @@ class Session(QObject):
         self._is_closed = True
         QgsProject.instance().cleared.disconnect(self._project_cleared)
         self.box.close()
+        self.add_on.close()
         self.compute.stop()
         self.labels.close()
+
+    def _known(self, key: str) -> Dataset:
+        found = snapshot.datasets(self._settings)
+        return next((each for each in found if each.key == key), found[0])
 
     def _project_cleared(self) -> None:
         self.project_generation += 1
 
     def _import_engine(self) -> None:
-        from ..engine import classify, embeddings, explore, training  # noqa: F401, PLC0415
+        from ..engine import (  # noqa: F401, PLC0415
+            classify,
+            coverage,
+            embeddings,
+            explore,
+            live,
+            picture,
+            training,
+        )
 
         self.is_warm = True
         with contextlib.suppress(RuntimeError):  # the plugin may have gone meanwhile

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Tuple
 from qgis.core import QgsCoordinateReferenceSystem, QgsRectangle
 
 from ..errors import ExtentInvalid
+from ..settings import Settings
 from ..values import Dataset, Extent
 from .labels import LabelStore
 
@@ -33,14 +34,21 @@ def extent_of(rectangle: QgsRectangle, crs: QgsCoordinateReferenceSystem) -> Ext
         south, north = max(south, -90.0), min(north, 90.0)
         if south >= north:
             raise ExtentInvalid("it lies beyond the poles")
-    return Extent(west, south, east, north, _crs_text(crs))
+    return Extent(west, south, east, north, crs_text(crs))
 
 
-def datasets() -> Tuple[Dataset, ...]:
-    """Return the datasets that can be fetched; the first is the default."""
+def datasets(settings: Settings) -> Tuple[Dataset, ...]:
+    """Return the datasets that can be fetched, the person's own last; the first is the default."""
     from ..engine.catalog import DATASETS  # noqa: PLC0415 - light plugin load
 
-    return DATASETS
+    return (*DATASETS, *settings.own_stores)
+
+
+def addresses(*locations: str) -> Tuple[str, ...]:
+    """Return every root that may be asked for archives and stores, in the order they are tried."""
+    from ..engine.locations import roots_of  # noqa: PLC0415 - light plugin load
+
+    return tuple(root for each in locations for root in roots_of(each))
 
 
 def measure(extent: Extent, limit_px: int, depth: int = 128) -> Size:
@@ -50,11 +58,16 @@ def measure(extent: Extent, limit_px: int, depth: int = 128) -> Size:
     return grid.check_size(grid.windows_of(extent), limit_px, depth)
 
 
-def download_bytes(dataset: str, extent: Extent) -> int:
-    """Return about how much a fetch brings with an empty cache. Raises: ExtentInvalid."""
+def download_bytes(settings: Settings, dataset: Dataset, depth: int, extent: Extent) -> int:
+    """Return about how much a fetch of a year brings with an empty cache, without asking anybody.
+
+    Raises: ExtentInvalid.
+    """
     from ..engine import embeddings, grid  # noqa: PLC0415 - light plugin load
 
-    return embeddings.download_bytes(dataset, grid.windows_of(extent))
+    form = settings.form if settings.form in dataset.forms(depth) else ""
+    windows = grid.windows_of(extent)
+    return embeddings.download_bytes(dataset.key, windows, depth, form, settings.own_stores)
 
 
 def labels_of(store: LabelStore) -> Labels:
@@ -74,7 +87,7 @@ def _wrapped(west: float, east: float) -> Tuple[float, float]:
     return west, east if east <= 180 else east - 360
 
 
-def _crs_text(crs: QgsCoordinateReferenceSystem) -> str:
+def crs_text(crs: QgsCoordinateReferenceSystem) -> str:
     """Return a CRS as others know it: one of this QGIS alone (`USER:…`) as WKT."""
     name: str = crs.authid()
     return name if name and not name.startswith("USER:") else crs.toWkt()

@@ -11,6 +11,7 @@ of its own (3.12 or later, with geotessera; geotessera_client.py) and compares b
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -20,17 +21,29 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from tests.archive.layout import Tile
+from tessera_plugin.engine import embeddings
+from tessera_plugin.values import Access, Window
+from tests.archive.layout import Tile, pixel_of
 from tests.archive.sample import SampleArchive
 from tests.servers import RangeServer
 
 CLIENT = Path(__file__).with_name("geotessera_client.py")
 
+OURS = "tessera-qgis"
+"""How the engine calls itself; it asks for neighbours that are not there."""
+
 TILES = (
     ("1.1", "cambridge", "v1.1-cam", 2024, "grid_0.15_52.15"),
     ("1.1", "cambridge", "v1.1-cam", 2023, "grid_-0.15_52.25"),
     ("1.0", "vultr", "v1", 2024, "grid_32.55_-0.05"),
+    ("1.1", "cambridge", "v1.1-cam", 2024, "grid_0.25_52.15"),
 )
+
+SPOTS = ((0.175, 52.125), (-0.180, 52.2325), (32.56, -0.0095), (0.230, 52.150))
+"""Middle of what the engine reads of each: a lake, what was never written, the south with water,
+corrupt scales."""
+
+SPOT_PX = (180, 260)
 
 
 def serve_and_check(client_python: str) -> int:
@@ -38,11 +51,13 @@ def serve_and_check(client_python: str) -> int:
     archive = SampleArchive()
     with tempfile.TemporaryDirectory() as folder, RangeServer(archive) as server:
         write_expectation(archive, Path(folder))
+        write_ours(archive, server.url, Path(folder))
         command = [client_python, str(CLIENT.resolve()), server.url, folder]
         status = subprocess.run(command, check=False, cwd=folder).returncode
-        agents = {entry.headers.get("user-agent", "") for entry in server.log}
-        refused = [f"{e.method} {e.path} {e.status}" for e in server.log if e.status >= 400]
-    print(f"{len(server.log)} requests by {', '.join(sorted(agents))}, {len(refused)} refused")
+        theirs = [e for e in server.log if not e.headers.get("user-agent", "").startswith(OURS)]
+        agents = {entry.headers.get("user-agent", "") for entry in theirs}
+        refused = [f"{e.method} {e.path} {e.status}" for e in theirs if e.status >= 400]
+    print(f"{len(theirs)} requests by {', '.join(sorted(agents))}, {len(refused)} refused")
     print("\n".join(refused), end="\n" if refused else "")
     return status or int(bool(refused))
 
@@ -61,6 +76,25 @@ def write_expectation(archive: SampleArchive, folder: Path) -> None:
         codes, scales = archive.tile_arrays(npy_dir, year, name)
         np.save(folder / f"{npy_dir}_{year}_{name}_codes.npy", codes)
         np.save(folder / f"{npy_dir}_{year}_{name}_scales.npy", scales)
+
+
+def write_ours(archive: SampleArchive, url: str, folder: Path) -> None:
+    """Write windows as the engine gives them, dequantised, and where in its tile each lies."""
+    told = {}
+    for (version, variant, _, year, name), (lon, lat) in zip(TILES, SPOTS):
+        place = archive.footprint(name)
+        row, col = pixel_of(place.zone, lon, lat)
+        height, width = SPOT_PX
+        window = Window(place.zone, row - height // 2, col - width // 2, height, width)
+        key = f"{version}-{variant}"
+        access = Access(str(folder / "cache"), url, form="npy")
+        with contextlib.closing(embeddings.open_source(key, year, access)) as source:
+            failed = source.fetch([window], lambda *_: None).failed
+            if failed:
+                raise RuntimeError(f"{name}: {failed}")
+            np.save(folder / f"ours_{key}_{name}.npy", embeddings.dequantise(*source.read(window)))
+        told[f"{key}_{name}"] = [window.row - place.row, window.col - place.col]
+    (folder / "ours.json").write_text(json.dumps(told), encoding="utf-8")
 
 
 def main() -> int:

@@ -19,7 +19,7 @@ import numpy as np
 import rasterio  # type: ignore[import-not-found]
 from geotessera import GeoTessera, __version__, dequantize_embedding, registry  # type: ignore[import-not-found]
 from geotessera.remote import read_npy_window  # type: ignore[import-not-found]
-from geotessera.zarr import project_tile  # type: ignore[import-not-found]
+from geotessera.zarr import project_tile, valid_scale_mask  # type: ignore[import-not-found]
 
 
 def run_client(url: str, folder: Path) -> int:
@@ -75,12 +75,26 @@ def compare_tile(url: str, folder: Path, what: Any, places: Dict[str, List[Any]]
         "embedding": np.array_equal(
             embedding, dequantize_embedding(np.asarray(codes), scales), equal_nan=True
         ),
+        "the engine's window": is_ours(
+            folder, f"{version}-{variant}_{name}", embedding, codes, scales
+        ),
         "window by range": np.array_equal(rows, codes[7:40, 5:50]),
         "landmask's CRS": crs.to_epsg() == epsg,
         "landmask's corner": max(abs(transform.c - east), abs(transform.f - north)) < 1e-6,
         "landmask's shape": landmask_shape(client, lon, lat) == (height, width),
     }
     return [f"{check} differs" for check, is_right in checks.items() if not is_right]
+
+
+def is_ours(folder: Path, name: str, embedding: Any, codes: Any, scales: Any) -> bool:
+    """Whether the engine gives the same floats, and NaN where their builder finds nothing valid."""
+    row, col = json.loads((folder / "ours.json").read_text(encoding="utf-8"))[name]
+    ours = np.load(folder / f"ours_{name}.npy")
+    here = np.s_[row : row + ours.shape[0], col : col + ours.shape[1]]
+    valid = valid_scale_mask(scales[here]) & codes[here].any(axis=-1)
+    print(f"{name}: the engine has {int(valid.sum())} of {valid.size} pixels valid")
+    expected = np.where(valid[..., None], embedding[here], np.float32(np.nan))
+    return bool(np.array_equal(ours, expected, equal_nan=True))
 
 
 def landmask_shape(client: Any, lon: float, lat: float) -> Any:

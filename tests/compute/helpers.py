@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -39,6 +40,17 @@ def is_running(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state not in "ZX"
+
+
+def group_of(leader: int) -> List[int]:
+    """Return the processes of a group that run."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            facts = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(facts[2]) == leader and facts[0] not in "ZX":
+                found.append(int(folder.name))
+    return found
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:

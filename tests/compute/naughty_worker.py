@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import mmap
 import os
 import resource
 import signal
@@ -84,6 +86,81 @@ def freeze(params, job):
     return {}
 
 
+def abort(params, job):
+    os.abort()
+
+
+def hold(params, job):
+    """Native code that lets no other thread of Python run; with libraries that load, or without."""
+    job.loading(is_done=not params.get("loading", False))
+    ctypes.PyDLL(None).sleep(params["seconds"])
+    job.loading(is_done=True)
+    return {}
+
+
+def deadlock(params, job):
+    """Lock a native mutex twice; where steps were promised before, and where not."""
+    for _ in range(params["steps"]):
+        job.check()
+    mutex = ctypes.create_string_buffer(64)
+    ctypes.CDLL(None).pthread_mutex_lock(mutex)
+    ctypes.CDLL(None).pthread_mutex_lock(mutex)
+
+
+def long_step(params, job):
+    """Promise steps, then compute one for long, natively."""
+    job.check()
+    end = time.monotonic() + params["seconds"]
+    while time.monotonic() < end:
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000)
+    return {}
+
+
+def eat(params, job):
+    """Take more and more memory, and tell how much."""
+    eaten = []
+    while sum(map(len, eaten)) < params["bytes"]:
+        eaten.append(b"x" * (8 << 20))
+        job.event({"bytes": sum(map(len, eaten))})
+    time.sleep(params.get("seconds", 0))
+    return {"bytes": sum(map(len, eaten))}
+
+
+def reserve(params, job):
+    """Take address space without using it, as CUDA does, and map a file and read it all."""
+    space = mmap.mmap(-1, params["space"], flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)
+    with Path(params["file"]).open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    read = sum(mapped[at] for at in range(0, len(mapped), 4096))
+    time.sleep(1.0)
+    return {"space": len(space), "read": read}
+
+
+def shout(params, job):
+    """Write a lot to stderr, as some libraries do at every step, and die."""
+    line = b"Warning: this goes on and on\n" * 1000
+    for _ in range(params["bytes"] // len(line)):
+        os.write(2, line)
+    os.write(2, b"the end is near\n")
+    os._exit(4)
+
+
+def close_pipes(params, job):
+    os.closerange(params["first"], params["last"] + 1)
+    return {}
+
+
+def child(params, job):
+    """Start a process, and then hear nothing more."""
+    started = subprocess.Popen(["/bin/sleep", "60"])
+    job.event({"pid": started.pid})
+    if params["how"] == "hold":
+        ctypes.PyDLL(None).sleep(60)
+    if params["how"] == "crash":
+        ctypes.string_at(0)
+    time.sleep(60)
+
+
 def small_disk(params, job):
     """From now on no file may grow over so many bytes."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -93,7 +170,8 @@ def small_disk(params, job):
 
 METHODS = (
     *(echo, environment, steps, deaf, noise, fail, leave_by_exit),
-    *(unsendable, huge, crash, die, freeze, small_disk),
+    *(unsendable, huge, crash, die, freeze, small_disk, abort, hold, deadlock, long_step),
+    *(eat, reserve, shout, close_pipes, child),
 )
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A process that has a worker and is killed, or ends without a word. Arguments: python, main, how.
 
-Prints the worker's pid and the scratch folder as soon as the worker is where the test wants it.
+Prints the pids of the worker and of what it has started, and the scratch folder, as soon as the
+worker is where the test wants it.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import queue
 import sys
 import threading
 import time
@@ -18,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tessera_plugin.compute.client import WorkerClient
 
 
-def tell(client: WorkerClient) -> None:
+def tell(client: WorkerClient, *children: int) -> None:
     (client.scratch() / "codes.npy").write_bytes(b"left over")
-    print(client.pid, client.scratch(), flush=True)
+    print(json.dumps({"pids": [client.pid, *children], "scratch": str(client.scratch())}), flush=True)
 
 
 def main(python: str, script: str, how: str) -> None:
@@ -39,7 +42,17 @@ def main(python: str, script: str, how: str) -> None:
         job = threading.Thread(target=client.call, args=(method, params), daemon=True)
         job.start()
         time.sleep(0.3)
-    tell(client)
+    if how in {"child", "hold"}:
+        started: queue.SimpleQueue = queue.SimpleQueue()
+
+        def ask() -> None:
+            hear = lambda facts: started.put(facts["pid"])  # noqa: E731
+            client.call("child", {"how": how}, on_event=hear)
+
+        threading.Thread(target=ask, daemon=True).start()
+        tell(client, started.get())
+    else:
+        tell(client)
     time.sleep(60)
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import shutil
 import signal
@@ -19,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from tessera_plugin.compute import protocol
-from tessera_plugin.compute.client import WORKER_MAIN, WorkerClient
+from tessera_plugin.compute.client import WORKER_MAIN, Limits, WorkerClient
 from tessera_plugin.errors import ProtocolMismatch, WorkerDied, WorkerFailed, WorkerUnavailable
 from tessera_plugin.progress import Cancelled
 from tests.compute.helpers import (
@@ -27,6 +28,7 @@ from tests.compute.helpers import (
     PARENT_MAIN,
     ROOT,
     Stopper,
+    group_of,
     is_running,
     wait_until,
     worker_python,
@@ -109,7 +111,7 @@ def test_a_python_that_never_says_hello_is_given_up_and_can_be_cancelled(tmp_pat
     stuck = tmp_path / "python"
     stuck.write_text("#!/bin/sh\nexec sleep 60\n")
     stuck.chmod(0o755)
-    client = WorkerClient(str(stuck), silence_s=0.5)
+    client = WorkerClient(str(stuck), limits=Limits(silence_s=0.5))
     with pytest.raises(WorkerUnavailable, match=r"no sign of life for 0\.5 s"):
         client.start()
     patient = WorkerClient(str(stuck))
@@ -369,7 +371,7 @@ def test_last_words_come_from_the_log_and_the_log_is_kept_where_it_was_wanted(tm
 
 
 def test_a_silent_worker_is_killed():
-    client = WorkerClient(worker_python(), main=NAUGHTY_MAIN, silence_s=2.5)
+    client = WorkerClient(worker_python(), main=NAUGHTY_MAIN, limits=Limits(silence_s=2.5))
     client.start()
     pid = client.pid
     client.call("deaf", {"seconds": 3})  # its heart beats
@@ -435,19 +437,24 @@ def test_a_client_that_is_dropped_takes_its_worker_along():
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("how", ["idle", "busy", "deaf", "forked", "leave"])
-def test_no_worker_survives_its_parent(how):
+@pytest.mark.parametrize("how", ["idle", "busy", "deaf", "child", "hold", "forked", "leave"])
+def test_nothing_survives_its_parent(how):
+    """Also not where native code holds the interpreter, nor what the worker had started itself."""
     command = [sys.executable, str(PARENT_MAIN), worker_python(), str(NAUGHTY_MAIN), how]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
-        pid, _, folder = parent.stdout.readline().strip().partition(" ")
+        told = json.loads(parent.stdout.readline())
         if how != "leave":
-            assert is_running(int(pid))
+            assert all(is_running(pid) for pid in told["pids"])
+            group = group_of(told["pids"][0])
+            assert len(group) == len(told["pids"]) + 1, "and the guard"
             parent.kill()
+        else:
+            group = told["pids"]
         parent.wait(5)
         ended = time.monotonic()
-        assert wait_until(lambda: not is_running(int(pid)), 5)
-        assert time.monotonic() - ended < (5 if how == "forked" else 1)
-        assert wait_until(lambda: not Path(folder).parent.exists(), 1)
+        assert wait_until(lambda: not any(is_running(pid) for pid in group), 5)
+        assert time.monotonic() - ended < (5 if how == "forked" else 2)
+        assert wait_until(lambda: not Path(told["scratch"]).parent.exists(), 1)
     if how == "leave":
         assert parent.returncode == 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tessera_plugin.compute.client import clean_environment
+from tessera_plugin.children import clean_environment
 
 QGIS = "C:\\Program Files\\QGIS 3.34.1"
 
@@ -44,7 +44,6 @@ def test_windows_loses_the_folders_of_qgis_and_its_variables():
         "C:\\Program Files\\NVIDIA GPU Computing Toolkit\\CUDA\\v12.4\\bin;E:\\Company GIS tools",
         "SystemRoot": "C:\\Windows",
         "USERPROFILE": "C:\\Users\\Zoë",
-        "OMP_WAIT_POLICY": "PASSIVE",
     }
 
 
@@ -76,6 +75,6 @@ def test_elsewhere_the_loader_variables_go_and_the_path_stays(platform):
         "PROJECT": "mine",
         "CUDA_VISIBLE_DEVICES": "0",
         "OMP_NUM_THREADS": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",
+        "OMP_WAIT_POLICY": "ACTIVE",
     }
     assert env == before

@@ -14,12 +14,14 @@ from tessera_plugin.compute import protocol
 MESSAGES = [
     protocol.hello(12, {"torch": "2.13.0"}),
     protocol.request(1, "predict", {"codes": "/data/a ü.npy", "hidden": [64, 32], "seed": None}),
+    protocol.loading(1, is_done=False),
     protocol.progress(1, 0.5, "Epoch 3 — ½"),
     protocol.event(1, {"epoch": 3, "train_loss": 0.25}),
     protocol.result(1, {"out": "C:\\Users\\Zoë\\out.npy"}),
     protocol.error(1, "ValueError", "two\nlines", "Traceback …"),
     protocol.cancel(1),
-    protocol.heartbeat(),
+    protocol.heartbeat(1, 30, 2.5),
+    protocol.dump(),
 ]
 
 
@@ -46,7 +48,7 @@ def test_a_stream_of_messages_survives_garbage_between_them():
         b'{"type":"result","id":1}',  # a field is missing
         b'{"type":"result","id":"1","value":{}}',  # a field is of another kind
         b"x" * (3 * protocol.MAX_LINE),
-        b'{"type":"heartbeat"}'.rjust(protocol.MAX_LINE + 200),  # its end alone looks like one
+        protocol.encode(protocol.heartbeat()).rstrip().rjust(protocol.MAX_LINE + 200),  # its end alone looks like one
     ]
     stream = b"".join(
         junk + b"\n" + protocol.encode(message) for junk, message in zip(garbage, MESSAGES * 2)

@@ -129,7 +129,7 @@ def test_result_says_what_is_in_the_map(tmp_path):
         round(c.pixels * 0.01, 2) for c in result.classes
     ]
     assert result.nodata_px == (values == 0).sum() > 0
-    assert (result.head_id, result.dataset) == (head.id, "1.1-cambridge")
+    assert (result.head_id, result.dataset) == (head.id, "1.1-dclimate")
     assert (result.year, result.trained_years) == (2024, (2021, 2023))
     assert result.seconds > 0
     assert asdict(result)["classes"][0]["hectares"] == result.classes[0].hectares
@@ -141,7 +141,8 @@ def test_map_says_where_it_comes_from_and_no_secret(tmp_path):
     for path in (*result.maps, *result.confidences):
         tags = opened(path).GetMetadata()
         assert tags["TESSERA_DATASET_VERSION"] == "1.1"
-        assert tags["TESSERA_DATASET_VARIANT"] == "cambridge"
+        assert tags["TESSERA_DATASET_VARIANT"] == "dclimate"
+        assert (tags["TESSERA_DEPTH"], tags["TESSERA_FORM"]) == ("128", "zarr")
         assert tags["TESSERA_YEAR"] == "2024"
         assert tags["TESSERA_TRAINED_YEARS"] == "2021,2023"
         assert tags["TESSERA_HEAD_ID"] == head.id
@@ -386,9 +387,10 @@ def archive():
 
 
 def real_request(tmp_path, url, head, **changes):
-    save(head, str(tmp_path / "a.head"))
+    """The tiles of 1.1-cambridge: its store in the sample has nothing at this seam."""
+    save(replace(head, dataset="1.1-cambridge"), str(tmp_path / "a.head"))
     (tmp_path / "out").mkdir(exist_ok=True)
-    access = Access(str(tmp_path / "cache"), url, network=NETWORK)
+    access = Access(str(tmp_path / "cache"), url, network=NETWORK, form="npy")
     return request_of(tmp_path / "out", REAL_SEAM, head_path=str(tmp_path / "a.head"),
                       access=access, **changes)  # fmt: skip
 

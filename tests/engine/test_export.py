@@ -30,7 +30,15 @@ def test_npz_is_what_was_read(tmp_path):
     assert names == (str(tmp_path / "e.npz"),)
     codes, scales = source.read(WINDOW)
     with np.load(tmp_path / "e.npz", allow_pickle=False) as archive:
-        assert sorted(archive.files) == ["codes", "dataset", "epsg", "scales", "transform", "year"]
+        assert sorted(archive.files) == [
+            "codes",
+            "dataset",
+            "epsg",
+            "form",
+            "scales",
+            "transform",
+            "year",
+        ]
         assert archive["codes"].dtype == np.int8
         assert archive["codes"].flags["C_CONTIGUOUS"]
         assert np.array_equal(archive["codes"], codes)
@@ -38,7 +46,7 @@ def test_npz_is_what_was_read(tmp_path):
         assert archive["scales"].tobytes() == scales.tobytes()
         assert archive["epsg"] == 32630
         assert archive["transform"].tolist() == [700_170, 10, 0, 5_801_230, 0, -10]
-        assert str(archive["dataset"]) == "1.1-cambridge"
+        assert (str(archive["dataset"]), str(archive["form"])) == ("1.1-dclimate", "zarr")
         assert archive["year"] == 2024
     assert [path.name for path in tmp_path.iterdir()] == ["e.npz"]
 
@@ -92,7 +100,9 @@ def test_tif_is_floats_with_nan(tmp_path):
     assert dataset.GetSpatialRef().GetAuthorityCode(None) == "32630"
     assert dataset.GetGeoTransform() == (700_170, 10, 0, 5_801_230, 0, -10)
     assert dataset.GetMetadataItem("TESSERA_DATASET_VERSION") == "1.1"
-    assert dataset.GetMetadataItem("TESSERA_DATASET_VARIANT") == "cambridge"
+    assert dataset.GetMetadataItem("TESSERA_DATASET_VARIANT") == "dclimate"
+    assert dataset.GetMetadataItem("TESSERA_DEPTH") == "128"
+    assert dataset.GetMetadataItem("TESSERA_FORM") == "zarr"
     assert dataset.GetMetadataItem("TESSERA_YEAR") == "2024"
     assert np.isnan(dataset.GetRasterBand(128).GetNoDataValue())
     assert source.largest_read_px == WINDOW.pixels  # by this test, the export reads less
@@ -154,7 +164,7 @@ def test_other_suffixes_are_refused(tmp_path):
 
 def test_from_the_archive_and_the_cache(tmp_path):
     with RangeServer(SampleArchive()) as server:
-        access = Access(str(tmp_path / "cache"), server.url)
+        access = Access(str(tmp_path / "cache"), server.url, form="npy")
         request = embeddings.FetchRequest("1.1-cambridge", 2024, SEAM, access)
         fetched = embeddings.fetch(request)
     names = export.export(fetched, access, str(tmp_path / "e.npz"))  # the server is gone

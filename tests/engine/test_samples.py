@@ -9,6 +9,7 @@ from osgeo import ogr
 
 from tessera_plugin.engine import samples
 from tessera_plugin.engine.samples import (
+    SPOT_PX,
     Label,
     Labels,
     SampleParams,
@@ -20,7 +21,7 @@ from tessera_plugin.engine.samples import (
 from tessera_plugin.errors import LabelsUnreadable, NoLabels, NoUsableLabels
 from tessera_plugin.io import polygons
 from tessera_plugin.progress import Cancelled
-from tessera_plugin.values import BLOCK_PX, LandClass, State, Window
+from tessera_plugin.values import LandClass, State, Window
 from tests.builders import (
     CLASSES,
     MemorySource,
@@ -291,7 +292,7 @@ def test_a_country_is_sampled_in_bounded_memory_and_can_be_cancelled():
 # --- windows
 
 
-def test_windows_are_the_boxes_around_the_pixels_of_each_block():
+def test_windows_are_the_boxes_around_the_pixels_of_each_small_square():
     random = np.random.default_rng(0)
     given = labels(
         [(point_in(ROW + int(r), COL + int(c)), 1) for r, c in random.integers(0, 600, (80, 2))]
@@ -300,10 +301,10 @@ def test_windows_are_the_boxes_around_the_pixels_of_each_block():
     windows = windows_of_pixels(found)
     expected = {}
     for zone, row, col in pixels_of(found):
-        expected.setdefault((zone, row // BLOCK_PX, col // BLOCK_PX), []).append((row, col))
+        expected.setdefault((zone, row // SPOT_PX, col // SPOT_PX), []).append((row, col))
     assert len(windows) == len(expected)
     for window in windows:
-        inside = expected[window.zone, window.row // BLOCK_PX, window.col // BLOCK_PX]
+        inside = expected[window.zone, window.row // SPOT_PX, window.col // SPOT_PX]
         rows, cols = zip(*inside)
         assert (window.row, window.stop_row) == (min(rows), max(rows) + 1)
         assert (window.col, window.stop_col) == (min(cols), max(cols) + 1)

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import io
 import json
-import shutil
 import sys
 import threading
 import zipfile
@@ -52,7 +51,7 @@ class Index:
         self.requests = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
     def url(self):
@@ -129,7 +128,7 @@ class RefusingProxy:
                 """Say nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def close(self):
@@ -165,4 +164,4 @@ def lend_uv(places):
     program = Path(sys.executable).with_name("uv")
     target = places.tools / "bin" / "uv"
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(program, target)
+    target.symlink_to(program)

@@ -3,63 +3,54 @@
 """Blocks on disk: what wins, what is missing, and what happens to files that are not right."""
 
 import itertools
+import json
 import os
-import shutil
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tessera_plugin.errors import DiskFull, NotWritable
-from tessera_plugin.io import cache as cache_module
 from tessera_plugin.io.cache import (
     NO_OWNER,
     BlockCache,
     Layout,
     ObjectInfo,
+    Origin,
     Piece,
     TileInfo,
     archive_identity,
     empty_block,
-    evict,
-    size,
 )
+from tessera_plugin.io.sources.blocks import block_states, read_blocks
 from tessera_plugin.values import PUBLIC_ARCHIVE, State, Window
+from tests.cache_builders import (
+    BLOCK,
+    IDENTITIES,
+    NAMES,
+    SMALL,
+    as_nobody,
+    beside,
+    fill,
+    forget_verified,
+    layout,
+    layout_at,
+    new_cache,
+    piece,
+    rows,
+    set_writable,
+    small_disk,
+    stick,
+    used,
+)
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-BLOCK = Window(31, -4523 * 128, 239 * 128, 128, 128)
-NAMES = ("grid_0.05_52.15", "grid_0.15_52.05", "grid_0.15_52.15")
-IDENTITIES = (('"a1"', '"a2"'), ('"b1"', '"b2"'), ('"c1"', '"c2"'))
 
-
-def new_cache(folder):
-    return BlockCache(
-        str(folder), "http://x/root", dataset="1.1-cambridge", depth=128, form="npy", year=2024
-    )
-
-
-def layout(parts=(BLOCK, BLOCK, BLOCK), identities=IDENTITIES, names=NAMES):
-    return Layout(BLOCK, names, identities, parts)
-
-
-def rows(start, stop, left=0, width=128):
-    return Window(31, BLOCK.row + start, BLOCK.col + left, stop - start, width)
-
-
-def piece(window, seed=0, invalid=()):
-    """Rows as they arrive; `invalid` are pairs of a boolean mask and the scale there."""
-    random = np.random.default_rng([seed, window.height, window.width])
-    codes = random.integers(-127, 128, (*window.shape, 128), dtype=np.int8)
-    codes[..., 0] = 127
-    scales = random.uniform(0.04, 0.08, window.shape).astype(np.float32)
-    valid = np.ones(window.shape, bool)
-    for mask, scale in invalid:
-        scales[mask] = scale
-        valid[mask] = False
-    return Piece(window, codes, scales, valid)
+_damages = itertools.count(1)
 
 
 # --- who wins
@@ -190,6 +181,16 @@ def test_what_is_known_already_is_not_written_again(tmp_path):
     assert cache.block_path(BLOCK).stat().st_ino == before.st_ino
 
 
+# --- damage
+
+
+def damage(path, data):
+    """Write other bytes in a file's place, as a bad disk or another program would."""
+    path.write_bytes(data)
+    later = time.time_ns() + next(_damages) * 1_000_000  # the clock of some disks is coarse
+    os.utime(path, ns=(later, later))
+
+
 @pytest.mark.parametrize("at", [0, 7, 100, 5000, 2_000_000, 2_150_000, -4000, -1])
 def test_a_flipped_bit_drops_the_block(tmp_path, at):
     cache = new_cache(tmp_path)
@@ -197,22 +198,61 @@ def test_a_flipped_bit_drops_the_block(tmp_path, at):
     path = cache.block_path(BLOCK)
     data = bytearray(path.read_bytes())
     data[at] ^= 0x01
-    path.write_bytes(data)
+    damage(path, data)
     for trusted in (True, False):
         assert new_cache(tmp_path).load(layout(), trusted=trusted) is None
     assert not path.exists()
 
 
-@pytest.mark.parametrize("size", [0, 3, 100, 1000, 2_000_000])
+def test_random_flips_are_found_or_harmless(tmp_path):
+    """Anywhere in the file, and half of them where it is not pixels: header, masks, metadata."""
+    random = np.random.default_rng(3)
+    cache, (path,) = fill(tmp_path, 1, depth=SMALL)
+    sound = path.read_bytes()
+    expected = cache.load(layout_at(BLOCK))
+    header = len(sound) - np.load(path, mmap_mode="r").nbytes
+    found = 0
+    for number in range(400):
+        data = bytearray(sound)
+        places = [header, len(sound), len(sound)]
+        at = int(random.integers(places[number % 3]))
+        at = at if number % 3 < 2 else len(sound) - 1 - at % 4200
+        for bit in random.integers(8, size=random.integers(1, 4)):
+            data[at] ^= 1 << int(bit)
+        damage(path, data)
+        forget_verified()
+        codes, scales = read_blocks(cache, BLOCK, SMALL, layout_at)
+        if data == sound or cache.load(layout_at(BLOCK)) is not None:
+            np.testing.assert_array_equal(codes, expected.codes)
+            np.testing.assert_array_equal(scales, expected.scales)
+        else:
+            assert not codes.any()
+            assert np.isnan(scales).all()
+            assert not path.exists(), "it is dropped"
+            found += 1
+    assert found > 300
+
+
+@pytest.mark.parametrize("size", [0, 3, 100, 1000, 2_000_000, -1])
 def test_a_block_that_is_cut_off_is_dropped(tmp_path, size):
     cache = new_cache(tmp_path)
     cache.add(layout(), 0, [piece(BLOCK)])
     path = cache.block_path(BLOCK)
-    path.write_bytes(path.read_bytes()[:size])
-    assert cache.load(layout()) is None
+    damage(path, path.read_bytes()[:size])
+    assert cache.load(layout(), trusted=True) is None
     assert not path.exists()
     cache.add(layout(), 0, [piece(BLOCK)])
     assert cache.load(layout()) is not None
+
+
+def test_garbage_and_appended_bytes_are_dropped(tmp_path):
+    cache, (path,) = fill(tmp_path, 1, depth=SMALL)
+    sound = path.read_bytes()
+    random = np.random.default_rng(0)
+    for data in (sound + b"x", sound + sound, random.bytes(len(sound)), bytes(len(sound))):
+        damage(path, data)
+        assert cache.load(layout_at(BLOCK), trusted=True) is None
+        assert not path.exists()
 
 
 def test_another_array_in_a_blocks_place_is_dropped(tmp_path):
@@ -225,6 +265,53 @@ def test_another_array_in_a_blocks_place_is_dropped(tmp_path):
         assert not path.exists()
 
 
+@pytest.mark.parametrize("inside", [None, "mine.txt"])
+def test_a_folder_in_a_blocks_place_gives_way(tmp_path, inside):
+    cache = new_cache(tmp_path, depth=SMALL)
+    path = cache.block_path(BLOCK)
+    path.mkdir(parents=True)
+    if inside:
+        (path / inside).write_text("mine")
+    assert cache.load(layout_at(BLOCK)) is None
+    cache.add(layout_at(BLOCK), 0, [piece(BLOCK, depth=SMALL)])
+    assert cache.load(layout_at(BLOCK)) is not None
+    kept = [each.name for each in path.parent.rglob("*.txt")]
+    assert kept == ([inside] if inside else []), "what is in it is not ours to delete"
+
+
+def test_a_folder_that_appears_in_a_blocks_place_gives_way_to_a_write(tmp_path):
+    cache = new_cache(tmp_path)
+    path = cache._tile_path(NAMES[0])
+    path.mkdir(parents=True)
+    assert cache.tile(NAMES[0]) is None
+    cache.keep_tile(TileInfo(NAMES[0], 1.0))
+    assert cache.tile(NAMES[0]).absent
+
+
+def test_a_block_in_anothers_place_is_not_used(tmp_path):
+    """It would be sound, and have the pixels of another place, year or archive."""
+    cache, paths = fill(tmp_path, 2, depth=SMALL)
+    paths[1].write_bytes(paths[0].read_bytes())
+    assert cache.load(layout_at(beside(1))) is None
+    assert cache.provenance(beside(1)) is None
+    others = (
+        {"year": 2023},
+        {"dataset": "1.1-dclimate"},
+        {"archive": "http://y"},
+        {"form": "zarr"},
+    )
+    for other in others:
+        stranger = new_cache(tmp_path, **{"depth": SMALL, **other})
+        stranger.block_path(BLOCK).parent.mkdir(parents=True)
+        stranger.block_path(BLOCK).write_bytes(paths[0].read_bytes())
+        assert stranger.load(layout_at(BLOCK)) is None
+        stranger.add(layout_at(BLOCK), 0, [piece(BLOCK, 5, depth=SMALL)])
+        assert stranger.load(layout_at(BLOCK)) is not None
+
+
+# --- verified once
+
+
 def test_a_trusted_block_is_verified_again_when_it_has_changed(tmp_path):
     cache = new_cache(tmp_path)
     cache.add(layout(), 0, [piece(BLOCK)])
@@ -232,8 +319,168 @@ def test_a_trusted_block_is_verified_again_when_it_has_changed(tmp_path):
     path = cache.block_path(BLOCK)
     data = bytearray(path.read_bytes())
     data[1_000_000] ^= 0x10
+    damage(path, data)
+    assert new_cache(tmp_path).load(layout(), trusted=True) is None
+
+
+def test_a_process_verifies_a_block_before_it_trusts_it(tmp_path):
+    cache, (path,) = fill(tmp_path, 1, depth=SMALL)
+    before = path.stat()
+    data = bytearray(path.read_bytes())
+    data[40_000] ^= 0x10
     path.write_bytes(data)
-    assert cache.load(layout(), trusted=True) is None
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as rot on the disk would
+    assert cache.load(layout_at(BLOCK), trusted=True) is not None, "it was verified before that"
+    forget_verified()
+    assert cache.load(layout_at(BLOCK), trusted=True, codes=False) is None
+
+
+def test_without_codes_the_rest_is_the_same(tmp_path):
+    cache, _ = fill(tmp_path, 1, depth=SMALL)
+    whole = cache.load(layout_at(BLOCK))
+    rest = cache.load(layout_at(BLOCK), trusted=True, codes=False)
+    assert rest.codes.shape == (0, 0, SMALL)
+    assert rest.sources == whole.sources
+    for name in ("scales", "owner", "consulted"):
+        np.testing.assert_array_equal(getattr(rest, name), getattr(whole, name))
+
+
+# --- windows out of blocks
+
+
+def test_a_window_over_sound_missing_and_open_blocks(tmp_path):
+    cache, _ = fill(tmp_path, 3, depth=SMALL)
+    open_part = Layout(beside(3), NAMES, IDENTITIES, (beside(3),) * 3)
+    cache.add(open_part, 1, [piece(beside(3), 3, depth=SMALL)])  # the first tile may win there yet
+    cache.block_path(beside(1)).unlink()
+    hole = np.zeros((128, 128), bool)
+    hole[5, 6] = True
+    for index in range(3):
+        cache.add(layout_at(beside(4)), index, [piece(beside(4), 4, [(hole, np.inf)], SMALL)])
+    window = Window(31, BLOCK.row + 3, BLOCK.col + 7, 100, 5 * 128 - 20)
+    codes, scales = read_blocks(cache, window, SMALL, layout_at)
+    for number in range(5):
+        part = beside(number).intersection(window)
+        here, there = part.slices_in(beside(number)), part.slices_in(window)
+        wanted = piece(beside(number), number, depth=SMALL)
+        known = np.full((128, 128), number in {0, 2, 4})
+        if number == 4:
+            known &= ~hole
+        np.testing.assert_array_equal(
+            codes[there], np.where(known[..., None], wanted.codes, 0)[here]
+        )
+        np.testing.assert_array_equal(scales[there], np.where(known, wanted.scales, np.nan)[here])
+    states = block_states(cache, window, SMALL, layout_at)
+    assert np.count_nonzero(states == State.NODATA) == 1
+    assert (states[:, 128 - 7 : 256 - 7] == State.UNKNOWN).all()
+    assert (states[:, 384 - 7 : 512 - 7] == State.UNKNOWN).all()
+
+
+# --- where a block comes from
+
+
+def test_a_block_says_where_it_comes_from(tmp_path):
+    cache = new_cache(
+        tmp_path, archive="https://me:secret@Host.org:443/a/b/", form="zarr", depth=SMALL
+    )
+    began = int(time.time())
+    assert cache.provenance(BLOCK) is None
+    for index in (0, 2):
+        cache.add(layout(), index, [piece(rows(index * 10, index * 10 + 10), depth=SMALL)])
+    told = cache.provenance(BLOCK)
+    identity = archive_identity("https://host.org/a/b")
+    assert told.origin == Origin(identity, "1.1-cambridge", SMALL, "zarr", 2024)
+    assert told.location == "https://host.org/a/b", "and no password"
+    assert began <= told.time <= time.time()
+    assert told.sources == {NAMES[0]: IDENTITIES[0], NAMES[2]: IDENTITIES[2]}
+    assert b"secret" not in cache.block_path(BLOCK).read_bytes()
+
+
+def test_a_block_of_before_it_said_so_can_be_read(tmp_path):
+    cache, (path,) = fill(tmp_path, 1, depth=SMALL)
+    expected = cache.load(layout_at(BLOCK)).codes.copy()
+    record = np.load(path)
+    meta = json.loads(record["meta"][0].tobytes())
+    for key in ("of", "at", "location"):
+        del meta[key]
+    record["meta"][0] = np.frombuffer(json.dumps(meta).encode().ljust(4096), np.uint8)
+    raw = record.tobytes()
+    at = len(raw) - 4096 - 4
+    record["crc"] = zlib.crc32(raw[at + 4 :], zlib.crc32(raw[:at]))
+    np.save(path, record)
+    forget_verified()
+    block = new_cache(tmp_path, depth=SMALL).load(layout_at(BLOCK))
+    np.testing.assert_array_equal(block.codes, expected)
+    told = cache.provenance(BLOCK)
+    assert (told.origin, told.location) == (cache.origin, "")
+    assert told.sources == {NAMES[0]: IDENTITIES[0]}
+
+
+def test_long_names_leave_no_room_for_the_address_and_nothing_breaks(tmp_path):
+    names = tuple(f"utm{number:02d}_group_{'x' * 40}" for number in range(16))
+    identities = (("e" * 48, "f" * 48),) * 16
+    whole = Layout(BLOCK, names, identities, (BLOCK,) * 16)
+    cache = new_cache(tmp_path, archive="/data/" + "y" * 2500, depth=SMALL)
+    for index in range(16):
+        cache.add(whole, index, [piece(rows(index, index + 1), depth=SMALL)])
+    told = cache.provenance(BLOCK)
+    assert told.location == ""
+    assert len(told.sources) == 16
+
+
+# --- where nothing can be written
+
+
+def is_refused(write):
+    try:
+        write()
+    except NotWritable:
+        return True
+    return False
+
+
+def looked_at_read_only(folder):
+    """What somebody who may not write gets of a cache of three blocks, the middle one damaged."""
+    forget_verified()
+    mine = new_cache(folder, depth=SMALL)
+    window = Window(31, BLOCK.row, BLOCK.col, 128, 3 * 128)
+    codes, scales = read_blocks(mine, window, SMALL, layout_at)
+    states = block_states(mine, window, SMALL, layout_at)
+    told = [
+        mine.tile(NAMES[0]) is not None,
+        mine.provenance(BLOCK) is not None,
+        mine.load(layout_at(beside(1))) is None,
+        int(np.count_nonzero(states == State.VALID)),
+    ]
+    mine.forget_tile(NAMES[0])
+    mine.drop_tile(NAMES[0], BLOCK)
+    refused = [
+        is_refused(lambda: mine.add(layout_at(beside(1)), 0, [piece(beside(1), depth=SMALL)])),
+        is_refused(lambda: mine.keep_tile(TileInfo(NAMES[1], 1.0))),
+        is_refused(lambda: mine.mark_unusual(NAMES[0])),
+    ]
+    return codes, scales, told, refused
+
+
+def test_a_cache_that_can_only_be_read_gives_its_pixels():
+    """What is damaged can't be deleted there, and counts as not there all the same."""
+    with stick() as folder:
+        cache, paths = fill(folder, 3, depth=SMALL)
+        cache.keep_tile(TileInfo(NAMES[0], 1.0))
+        used(paths[0], 20)
+        damage(paths[1], b"no block")
+        set_writable(folder, writable=False)
+        kept = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+        codes, scales, told, refused = as_nobody(lambda: looked_at_read_only(folder))
+        assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == kept
+    for number in (0, 2):
+        wanted = piece(beside(number), number, depth=SMALL)
+        here = slice(128 * number, 128 * number + 128)
+        np.testing.assert_array_equal(codes[:, here], wanted.codes)
+        np.testing.assert_array_equal(scales[:, here], wanted.scales)
+    assert np.isnan(scales[:, 128:256]).all()
+    assert told == [True, True, True, 2 * 128 * 128]
+    assert refused == [True, True, True]
 
 
 # --- never mixed
@@ -320,6 +567,35 @@ def test_a_tile_file_that_is_not_right_counts_as_not_there(tmp_path, text):
     assert cache.tile(NAMES[0]) is None
 
 
+def test_flips_in_a_tile_file_are_found_or_harmless(tmp_path):
+    """A shape or an offset that is not right would fetch other bytes than the tile's."""
+    cache = new_cache(tmp_path)
+    info = TileInfo(NAMES[0], 123.5, (1113, 687), object_info(), object_info('W/"y"'), 1)
+    cache.keep_tile(info)
+    path = cache._tile_path(NAMES[0])
+    sound = path.read_bytes()
+    found = 0
+    for at in range(len(sound)):
+        for bit in (0, 3, 5):
+            data = bytearray(sound)
+            data[at] ^= 1 << bit
+            path.write_bytes(data)
+            assert cache.tile(NAMES[0]) in {None, info}
+            found += cache.tile(NAMES[0]) is None
+    assert found > len(sound)
+
+
+def test_a_tile_file_of_before_there_were_checksums_can_be_read(tmp_path):
+    cache = new_cache(tmp_path)
+    info = TileInfo(NAMES[0], 123.5, (1113, 687), object_info(), object_info('W/"y"'), 1)
+    cache.keep_tile(info)
+    path = cache._tile_path(NAMES[0])
+    kept = json.loads(path.read_bytes())
+    del kept["crc"]
+    path.write_text(json.dumps(kept))
+    assert cache.tile(NAMES[0]) == info
+
+
 def test_without_an_etag_the_date_and_the_length_stand_for_it():
     info = object_info("")
     assert info.identity == "Thu, 01 Jan 2026 00:00:00 GMT 1000"
@@ -342,19 +618,10 @@ def test_names_are_safe_on_windows(tmp_path):
 # --- disks
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 4 MB of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    if (
-        not shutil.which("mount")
-        or subprocess.run(command, capture_output=True, check=False).returncode
-    ):
-        pytest.skip("a file system of its own can't be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+@pytest.fixture(name="small_disk")
+def mounted(tmp_path):
+    with small_disk(tmp_path / "disk") as folder:
+        yield folder
 
 
 def test_a_full_disk_is_told_and_leaves_the_old_blocks(small_disk):
@@ -402,7 +669,8 @@ def test_a_file_in_the_folders_place(tmp_path):
 WRITER = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from tests.io.test_cache import *
+from pathlib import Path
+from tests.cache_builders import *
 cache, mine = new_cache(Path(sys.argv[2])), int(sys.argv[3])
 for start in range(mine, 128, 4):
     cache.add(layout(), 0, [piece(rows(start, start + 1), start)])
@@ -420,74 +688,3 @@ def test_several_processes_write_one_block(tmp_path):
     for start in range(128):
         expected = piece(rows(start, start + 1), start)
         np.testing.assert_array_equal(block.codes[start : start + 1], expected.codes)
-
-
-# --- eviction
-
-
-def fill(folder, count):
-    cache = new_cache(folder)
-    paths = []
-    for number in range(count):
-        window = Window(31, BLOCK.row, BLOCK.col + 128 * number, 128, 128)
-        cache.add(Layout(window, NAMES, IDENTITIES, (window,) * 3), 0, [piece(window)])
-        paths.append(cache.block_path(window))
-    return cache, paths
-
-
-def test_the_least_recently_used_go_first(tmp_path):
-    _, paths = fill(tmp_path, 5)
-    one = paths[0].stat().st_size
-    assert size(str(tmp_path)) == 5 * one
-    now = time.time()
-    for path, hours in zip(paths, (5, 1, 9, 3, 7)):
-        os.utime(path, (now - hours * 3600, now - 20 * 3600))
-    assert evict(str(tmp_path), 3 * one) == 2 * one
-    assert [path.exists() for path in paths] == [True, True, False, True, False]
-    assert evict(str(tmp_path), 3 * one) == 0
-    assert size(str(tmp_path)) == 3 * one
-
-
-def test_what_was_just_used_stays(tmp_path):
-    _, paths = fill(tmp_path, 2)
-    assert evict(str(tmp_path), 0) == 0
-    assert evict(str(tmp_path), 0, spare_s=0) > 0
-    assert not any(path.exists() for path in paths)
-
-
-def test_reading_counts_as_use(tmp_path):
-    cache, paths = fill(tmp_path, 1)
-    long_ago = time.time() - 9 * 3600
-    os.utime(paths[0], (long_ago, long_ago))
-    assert cache.load(layout()) is not None
-    assert paths[0].stat().st_atime > time.time() - 60
-    assert paths[0].stat().st_mtime == pytest.approx(long_ago)
-
-
-def test_only_blocks_are_evicted_and_what_killed_writers_left(tmp_path):
-    cache, paths = fill(tmp_path, 1)
-    cache.keep_tile(TileInfo(NAMES[0], 1.0))
-    strangers = [tmp_path / "mine.npy", tmp_path / "a" / "b" / "mine.npy",
-                 paths[0].parent.parent / "notes.npy"]  # fmt: skip
-    for stranger in strangers:
-        stranger.parent.mkdir(parents=True, exist_ok=True)
-        stranger.write_bytes(b"mine")
-    old, young = paths[0].with_name("1_2.99-0.tmp"), paths[0].with_name("1_2.99-1.tmp")
-    old.write_bytes(b"x")
-    young.write_bytes(b"x")
-    os.utime(old, (1e9, 1e9))
-    evict(str(tmp_path), 0, spare_s=0)
-    assert not paths[0].exists()
-    assert not old.exists()
-    assert young.exists()
-    assert all(stranger.exists() for stranger in strangers)
-    assert cache.tile(NAMES[0]) is not None
-
-
-def test_only_one_evicts_at_a_time(tmp_path):
-    _, paths = fill(tmp_path, 1)
-    with cache_module._file_lock(tmp_path / "locks" / "evict"):
-        assert evict(str(tmp_path), 0, spare_s=0) == 0
-    assert paths[0].exists()
-    assert evict(str(tmp_path), 0, spare_s=0) > 0
-    assert evict(str(tmp_path / "nowhere"), 0) == 0

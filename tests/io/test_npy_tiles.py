@@ -24,10 +24,14 @@ import pytest
 from tessera_plugin.engine import catalog
 from tessera_plugin.errors import DiskFull, NotWritable
 from tessera_plugin.io import files
-from tessera_plugin.io.http import ObjectChanged
-from tessera_plugin.io.sources import npy_tiles, pieces
-from tessera_plugin.io.sources.base import Failure, FetchSummary
+from tessera_plugin.io.http import HttpClient
+from tessera_plugin.io.objects import ObjectChanged
+from tessera_plugin.io.sources import mishaps, pieces
+from tessera_plugin.io.sources.base import NO_OPTIONS, Failure, FetchSummary
+from tessera_plugin.io.sources.mirrors import Front
 from tessera_plugin.io.sources.npy_tiles import NpyTiles
+from tessera_plugin.io.sources.rounds import Order
+from tessera_plugin.io.sources.tile_fetch import TileFetch
 from tessera_plugin.io.tiling import Tile
 from tessera_plugin.progress import Cancelled, silent
 from tessera_plugin.values import Access, NetworkSettings, State, Window
@@ -264,7 +268,7 @@ def test_absent_tiles_are_named_and_not_asked_for_again_for_a_day(archive, serve
     # a day later it is asked for again
     path = next(tmp_path.rglob("grid_0.25_52.25.json"))
     kept = json.loads(path.read_text())
-    path.write_text(json.dumps({**kept, "checked": time.time() - 25 * 3600}))
+    path.write_text(json.dumps({**kept, "crc": None, "checked": time.time() - 25 * 3600}))
     offline = opened(server, tmp_path, offline=True)
     assert offline.fetch([window]).failed == (), "what is known counts for ever when offline"
     assert len(server.log) == asked
@@ -283,7 +287,7 @@ def test_a_tile_published_later_comes_in(archive, server, tmp_path):
     assert_same(source.read(window), expected(archive, window, without=(late,)))
     server.faults.clear()
     path = next(tmp_path.rglob(f"{late}.json"))
-    path.write_text(json.dumps({**json.loads(path.read_text()), "checked": 0}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "crc": None, "checked": 0}))
     assert source.fetch([window]).absent == ()
     assert_same(source.read(window), expected(archive, window))
 
@@ -492,10 +496,11 @@ def test_a_tile_that_another_process_has_seen_newer(tiny, tmp_path):
     other.fetch([tiny.window])
     assert_same(other.read(tiny.window), new)
     window = part_of(tiny.window, 10, 20)
-    fetch = npy_tiles._Fetch(source, npy_tiles.HttpClient(QUICK), [window], silent)
-    known = npy_tiles._Known(source.cache)
-    known._infos[Tile.parse(TINY)] = stale
-    wanted = fetch._wanted(known, Tile.parse(TINY), np.ones(40, bool))
+    client = HttpClient(QUICK)
+    order = Order([window], silent, NO_OPTIONS)
+    fetch = TileFetch(source, client, Front(client, (tiny.url,)), order)
+    fetch._known._infos[Tile.parse(TINY)] = stale
+    wanted = fetch._wanted(Tile.parse(TINY), np.ones(40, bool))
     late, _ = wanted.piece(10, old[0][10:20].tobytes(), old[1][10:20].tobytes())
     with pytest.raises(ObjectChanged):
         fetch._keep(wanted, [late])
@@ -948,9 +953,9 @@ def test_a_corrupt_block_is_fetched_again(archive, server, tmp_path):
 
 def test_a_block_that_never_stays_is_given_up_and_named(tiny, tmp_path, monkeypatch):
     source = opened(tiny, tmp_path)
-    monkeypatch.setattr(source.cache, "load", lambda layout, trusted=False: None)
+    monkeypatch.setattr(source.cache, "load", lambda layout, **_: None)
     summary = source.fetch([tiny.window])
-    assert summary.failed == (Failure(TINY, npy_tiles.NOT_KEPT),)
+    assert summary.failed == (Failure(TINY, mishaps.NOT_KEPT),)
     assert summary.bytes_fetched < PROBES + 6 * 40 * 30 * PIXEL_BYTES
 
 

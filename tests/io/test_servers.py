@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import socket
 import threading
 import time
 from contextlib import suppress
@@ -212,6 +213,61 @@ def test_wrong_length_is_a_whole_answer_of_another_size(server: RangeServer, amo
     status, headers, body = ask(server, RANGE)
     assert (status, len(body)) == (206, len(PART) + amount)
     assert headers["content-range"] == "bytes 1000-200999/300000"
+
+
+def test_extra_bytes_come_behind_a_whole_answer(server: RangeServer) -> None:
+    server.faults.append(Fault.extra(5))
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as sock:
+        sock.sendall(b"GET /a/b%20c.npy HTTP/1.1\r\nHost: x\r\nRange: bytes=0-99\r\n\r\n")
+        answer = b""
+        while len(answer.partition(b"\r\n\r\n")[2]) < 105:
+            answer += sock.recv(1 << 16)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"Content-Length: 100\r\n" in head + b"\r\n"
+    assert body == DATA[:105]
+
+
+@pytest.mark.parametrize("amount", [-3, 0, 3])
+def test_no_length_ends_with_the_connection(server: RangeServer, amount: int) -> None:
+    server.faults.append(Fault.no_length(amount))
+    status, headers, body = ask(server, RANGE)
+    assert (status, len(body)) == (206, len(PART) + amount)
+    assert "content-length" not in headers
+    assert headers["connection"] == "close"
+
+
+def test_chunks_end_by_themselves_or_too_soon(server: RangeServer) -> None:
+    server.faults += [Fault.chunked(), Fault.chunked(after=25_000)]
+    status, headers, body = ask(server)
+    assert (status, body) == (200, DATA)
+    assert headers["transfer-encoding"] == "chunked"
+    assert "content-length" not in headers
+    with pytest.raises(http.client.IncompleteRead):
+        ask(server)
+
+
+def test_a_drip_is_slow_from_where_it_begins(server: RangeServer) -> None:
+    server.faults.append(Fault.drip(0.02, piece=10, after=199_900))
+    started = time.monotonic()
+    assert ask(server, RANGE)[2] == PART
+    assert 0.2 <= time.monotonic() - started < 2
+
+
+def test_a_dripping_head_never_ends(server: RangeServer) -> None:
+    server.faults.append(Fault.drip_head(0.01))
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as sock:
+        sock.sendall(b"GET /a/b%20c.npy HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = b""
+        while len(answer) < 50:
+            answer += sock.recv(1 << 16)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\nX-Long: xxx")
+    assert b"\r\n\r\n" not in answer
+
+
+def test_a_redirect_points_elsewhere(server: RangeServer) -> None:
+    server.faults.append(Fault.redirect("/other", 307))
+    status, headers, _ = ask(server)
+    assert (status, headers["location"]) == (307, "/other")
 
 
 def test_wrong_range_says_what_it_serves(server: RangeServer) -> None:

@@ -160,7 +160,7 @@ def test_a_checksum_tells_what_nothing_else_would():
 
 def test_what_gdal_can_not_unpack_is_named(monkeypatch):
     monkeypatch.setattr(module, "_abilities", lambda: (("zlib", "zstd"), ()))
-    with pytest.raises(DecoderMissing, match="can't unpack blosc"):
+    with pytest.raises(DecoderMissing, match="can't unpack blosc; install the add-on"):
         decode([build.BLOSC.pack(raw(), 1)], BLOSC, SIZE)
     monkeypatch.setattr(module, "_abilities", lambda: (("blosc",), ("lz4",)))
     with pytest.raises(DecoderMissing, match="blosc/zstd"):
@@ -169,6 +169,55 @@ def test_what_gdal_can_not_unpack_is_named(monkeypatch):
         check_decoder(ChunkCodec("zstd"))
     check_decoder(ChunkCodec("gzip"))
     check_decoder(ChunkCodec(""))
+
+
+# --- another way to unpack
+
+
+class Unpacking:
+    """numcodecs in this process, and what it was asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, chunks, codec, size):
+        self.asked += chunks
+        out = np.zeros((len(chunks), size), np.uint8)
+        for number, chunk in enumerate(chunks):
+            out[number] = np.frombuffer(numcodecs.get_codec({"id": codec.name}).decode(chunk), "u1")
+        return out, np.zeros(len(chunks), bool)
+
+
+def test_gdal_comes_first():
+    unpack = Unpacking()
+    out, damaged = decode([build.BLOSC.pack(raw(), 1)], BLOSC, SIZE, unpack)
+    assert out.tobytes() == raw()
+    assert not damaged.any()
+    assert unpack.asked == []
+
+
+@pytest.mark.parametrize("name", ["blosc", "zstd", "gzip", ""])
+def test_where_gdal_can_not_another_way_gets_what_is_sound(monkeypatch, name):
+    monkeypatch.setattr(module, "_abilities", lambda: ((), ()))
+    packer, codec, unpack = build.Packer(name, crc=True), ChunkCodec(name, crc=True), Unpacking()
+    check_decoder(codec, unpack)
+    chunks = [packer.pack(raw(seed), 1) for seed in range(3)]
+    chunks[1] = noise(chunks[1])
+    out, damaged = decode(chunks, codec, SIZE, unpack)
+    assert damaged.tolist() == [False, True, False]
+    assert out.tobytes() == raw(0) + bytes(SIZE) + raw(2)
+    is_packed = name in ("blosc", "zstd")
+    assert unpack.asked == ([chunks[0][:-4], chunks[2][:-4]] if is_packed else [])
+
+
+def test_zeros_that_are_not_likely_are_damage_whoever_unpacked(monkeypatch):
+    monkeypatch.setattr(module, "_abilities", lambda: (("zlib",), ()))
+
+    def zeros(chunks, codec, size):
+        return np.zeros((len(chunks), size), np.uint8), np.zeros(len(chunks), bool)
+
+    chunks = [build.BLOSC.pack(raw(), 1), build.BLOSC.pack(bytes(SIZE), 1)]
+    assert decode(chunks, BLOSC, SIZE, zeros)[1].tolist() == [True, False]
 
 
 def test_threads_do_not_meddle_with_each_other():

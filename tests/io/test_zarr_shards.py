@@ -148,13 +148,13 @@ def test_there_are_no_requests_for_nothing():
     assert plan([[], chunks((5, 6))], 1)[0] == []
 
 
-def test_the_smallest_gaps_are_closed_first_over_all_objects(monkeypatch):
-    monkeypatch.setattr(shards, "SPARE_BYTES", 60)
+def test_the_smallest_gaps_are_closed_first_over_all_objects():
     one, other = chunks((0, 10), (60, 70), (75, 80)), chunks((0, 10), (50, 60))
-    assert edges(plan([one, other], 5)) == [[(0, 10), (60, 70), (75, 80)], [(0, 10), (50, 60)]]
-    assert edges(plan([one, other], 4)) == [[(0, 10), (60, 80)], [(0, 10), (50, 60)]]
-    assert edges(plan([one, other], 3)) == [[(0, 10), (60, 80)], [(0, 60)]]
-    assert edges(plan([one, other], 1)) == [[(0, 10), (60, 80)], [(0, 60)]]  # 50 more is too much
+    assert edges(plan([one, other], 5, 60)) == [[(0, 10), (60, 70), (75, 80)], [(0, 10), (50, 60)]]
+    assert edges(plan([one, other], 4, 60)) == [[(0, 10), (60, 80)], [(0, 10), (50, 60)]]
+    assert edges(plan([one, other], 3, 60)) == [[(0, 10), (60, 80)], [(0, 60)]]
+    too_much = plan([one, other], 1, 60)  # 50 more would be
+    assert edges(too_much) == [[(0, 10), (60, 80)], [(0, 60)]]
 
 
 def test_only_a_share_is_fetched_in_vain():
@@ -163,17 +163,21 @@ def test_only_a_share_is_fetched_in_vain():
     many = [Chunk(0, n, int(s), int(s) + 100_000) for n, s in enumerate(starts)]
     spans = plan([many], 1)[0]
     asked = sum(span.stop - span.start for span in spans)
-    assert asked <= 500 * 100_000 * (1 + shards.SPARE_SHARE)
+    assert 500 * 100_000 < asked <= 500 * 100_000 * (1 + shards.SPARE_SHARE)
     assert [c for span in spans for c in span.chunks] == many
 
 
-def test_long_ranges_are_cut_between_chunks():
+@pytest.mark.parametrize(
+    ("requests", "longest"), [(100, 8e6), (6, 12e6), (3, 24e6), (2, 32e6), (1, 24e6)]
+)
+def test_ranges_are_as_short_as_the_requests_allow_and_cut_between_chunks(requests, longest):
     many = [Chunk(0, n, n * 100_000, (n + 1) * 100_000) for n in range(500)]
-    spans = plan([many], 1)[0]
-    assert len(spans) == 5
-    assert all(span.stop - span.start <= shards.PIECE_BYTES for span in spans)
+    spans = plan([many], requests)[0]
+    assert len(spans) == -(-50_000_000 // longest)
+    lengths = [span.stop - span.start for span in spans]
+    assert max(lengths) - min(lengths) <= 100_000
     assert all(a.stop == b.start for a, b in zip(spans, spans[1:]))
-    assert spans[-1].stop == 50_000_000
+    assert (spans[0].start, spans[-1].stop) == (0, 50_000_000)
 
 
 def test_a_range_is_cut_for_a_slow_line():
@@ -181,9 +185,9 @@ def test_a_range_is_cut_for_a_slow_line():
     parts = shards.cut(span, 300)
     assert [(part.start, part.stop) for part in parts] == [
         (0, 290),
-        (300, 590),
-        (600, 890),
-        (900, 990),
+        (300, 490),
+        (500, 690),
+        (700, 990),
     ]
     assert [c for part in parts for c in part.chunks] == list(span.chunks)
     assert len(shards.cut(span, 1)) == 10
@@ -192,3 +196,5 @@ def test_a_range_is_cut_for_a_slow_line():
 
 def test_chunks_that_share_bytes_are_no_trouble():
     assert edges(plan([chunks((0, 100), (50, 80), (90, 120))], 1)) == [[(0, 120)]]
+    spans = plan([chunks((0, 100), (50, 80), (200, 220))], 5, 0)
+    assert edges(spans) == [[(0, 100), (200, 220)]]

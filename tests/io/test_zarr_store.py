@@ -28,7 +28,7 @@ from tessera_plugin.errors import (
     StoreUnusable,
 )
 from tessera_plugin.io import files
-from tessera_plugin.io.sources import mirrors, zarr_fetch
+from tessera_plugin.io.sources import mirrors, mishaps
 from tessera_plugin.io.sources.base import Failure
 from tessera_plugin.io.sources.zarr_store import ZarrStore
 from tessera_plugin.io.zarr import decode, store
@@ -827,6 +827,6 @@ def test_a_block_that_never_stays_is_given_up_and_named(tmp_path, monkeypatch):
     data, _, _, window = with_damage(None)
     with served(data) as server:
         source = opened(server, tmp_path)
-        monkeypatch.setattr(source.cache, "load", lambda layout, trusted=False: None)
+        monkeypatch.setattr(source.cache, "load", lambda layout, **_: None)
         summary = source.fetch([window])
-    assert summary.failed == (Failure("utm31 0/0", zarr_fetch.NOT_KEPT),)
+    assert summary.failed == (Failure("utm31 0/0", mishaps.NOT_KEPT),)

@@ -36,6 +36,7 @@ VALUES = {
     "str": "something",
     "int": 12_345,
     "float": 1.5,
+    "bool": True,
     "Tuple[str, ...]": ("a", "b"),
     "Tuple[int, ...]": (2017, 2025),
     "Tuple[Tuple[str, int], ...]": (("Water", 1), ("Forest", 0)),
@@ -163,6 +164,11 @@ def test_numbers_as_people_write_them(qgis_app):
     assert text.percent(0.912, 1) == "91.2 %"
     assert text.seconds(0.01) == "under 0.1 s"
     assert text.seconds(600) == "10 min"
+    assert text.pixels(128_760) == "128,760"
+    assert text.pixels(1_973_930_748) == "1,974 million"
+    assert text.place("https://me:secret@host:80/x") == "host:80"
+    assert text.place("/a/folder") == "/a/folder"
+    assert text.moment(0) == text.NONE
 
 
 def test_expected_colours():
@@ -229,7 +235,14 @@ def test_about_names_licence_citation_and_hosts(make_session, qtbot):
     dialog = AboutDialog(make_session(), "1.2.3", None)
     qtbot.addWidget(dialog)
     told = dialog.aboutText.toPlainText()
-    for words in ("CC0", "Feng", "2506.20380", "data.source.coop", "General Public License"):
+    for words in (
+        "CC0",
+        "Feng",
+        "2506.20380",
+        "data.source.coop",
+        "s3.us-west-2",
+        "General Public License",
+    ):
         assert words in told
     assert "1.2.3" in dialog.titleLabel.text()
     other = AboutDialog(make_session(archive="http://archive.local:80/x"), "1", None)

@@ -174,21 +174,21 @@ def test_the_proxy_of_qgis_with_its_credentials(proxy):
         proxyUser="me@corp", proxyPassword="p:/w", proxyExcludedUrls=["https://inside"],
         noProxyUrls=["https://direct"],
     )  # fmt: skip
-    assert network.proxies_for("https://data.source.coop/tessera") == (
+    assert network.proxies_for(["https://data.source.coop/tessera"]) == (
         ("https://data.source.coop", "http://me%40corp:p%3A%2Fw@proxy.corp:8080"),
     )
-    assert network.proxies_for("https://inside/x") == ()
-    assert network.proxies_for("https://direct/x") == ()
+    assert network.proxies_for(["https://inside/x"]) == ()
+    assert network.proxies_for(["https://direct/x"]) == ()
 
 
 def test_socks_and_ipv6(proxy):
     proxy(proxyEnabled=True, proxyType="Socks5Proxy", proxyHost="::1", proxyPort="1080")
-    assert network.proxies_for("http://host/x") == (("http://host", "socks5h://[::1]:1080"),)
+    assert network.proxies_for(["http://host/x"]) == (("http://host", "socks5h://[::1]:1080"),)
 
 
 def test_without_a_proxy(proxy):
     proxy(proxyEnabled=False)
-    assert network.proxies_for("https://data.source.coop/tessera") == ()
+    assert network.proxies_for(["https://data.source.coop/tessera"]) == ()
 
 
 def test_the_authorities_are_one_file_that_tls_takes(qgis_app, tmp_path):
@@ -200,9 +200,11 @@ def test_the_authorities_are_one_file_that_tls_takes(qgis_app, tmp_path):
 
 
 def test_the_settings_of_the_network(qgis_app, tmp_path):
-    found = network.network_settings(Settings(connections=3), tmp_path)
+    settings = Settings(connections=3, max_mb_per_s=1.5)
+    found = network.network_settings(settings, tmp_path, ["https://data.source.coop/tessera"])
     assert found.connections == 3
     assert found.read_timeout_s == QgsNetworkAccessManager.timeout() / 1000
     assert found.ca_bundle.startswith(str(tmp_path))
-    plain = network.network_settings(Settings(archive="http://127.0.0.1:1"), tmp_path)
+    assert found.bytes_per_s == 1_500_000
+    plain = network.network_settings(Settings(), tmp_path, ["http://127.0.0.1:1", "/a/folder"])
     assert plain.ca_bundle == ""

@@ -9,7 +9,8 @@ from qgis.core import QgsSettings
 from qgis.PyQt.QtCore import QSettings
 
 from tessera_plugin import paths
-from tessera_plugin.settings import MemoryStore, Settings, load, save
+from tessera_plugin.settings import MemoryStore, Settings, load, read_stores, save, write_stores
+from tessera_plugin.values import Dataset
 
 
 class IniStore:
@@ -27,6 +28,10 @@ class IniStore:
         settings.sync()
 
 
+STORE = Dataset(
+    "store", "mine-1234", "", (2023, 2024), "Mine", depths=(4, 128), store="/a b/ä.zarr"
+)
+
 OTHER = Settings(
     cache_dir="/somewhere/ä b",
     limit_px=123_456,
@@ -36,6 +41,14 @@ OTHER = Settings(
     seed=7,
     dataset="1.0-vultr",
     year=2020,
+    also_years="2018,2022",
+    depth=16,
+    form="npy",
+    offline=True,
+    max_mb_per_s=2.5,
+    cache_limit_gb=3.5,
+    show_coverage=False,
+    stores=write_stores([STORE]),
 )
 
 
@@ -78,3 +91,21 @@ def test_access_says_where_from_and_where_to():
     assert (access.cache_dir, access.archive) == ("/c", "http://here")
     assert access.network.connections == 2
     assert Settings().access().cache_dir == str(paths.cache_dir())
+
+
+def test_access_has_what_the_person_chose():
+    settings = replace(OTHER, stores=write_stores([STORE]))
+    access = settings.access()
+    assert (access.form, access.offline, access.stores) == ("npy", True, (STORE,))
+    assert access.network.bytes_per_s == 2_500_000
+    assert replace(settings, form="paper").access().form == ""
+
+
+def test_own_stores_come_back_and_garbage_does_not():
+    assert read_stores(write_stores([STORE, STORE])) == (STORE, STORE)
+    for garbage in ("", "[", "{}", "[1]", '[{"version": "1"}]', '[{"new": 1}]', '["x"]'):
+        assert read_stores(garbage) == ()
+
+
+def test_more_years_are_those_that_can_be_read():
+    assert Settings(year=2024, also_years="2018, 2024,x,2022,").more_years == (2022, 2018)

@@ -6,15 +6,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Dict, List, Mapping, Tuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .arrays import open_npy
-from .serve import Job
+from .arrays import npy_draft, open_npy
+from .job import Job
 
 CHUNK_PX = 8192
 """Pixels at a time: 4 MB as float32, so a chunk stays in a processor's cache and a cancel is quick."""
@@ -42,7 +41,10 @@ class Params:
 
 
 def run(params: Mapping[str, Any], job: Job) -> Dict[str, object]:
-    """Write the probabilities, whole or not at all. Raises: ValueError for shapes that don't fit."""
+    """Write the probabilities, whole or not at all.
+
+    Raises: ValueError for shapes that don't fit, NoRoom.
+    """
     p = Params(**params)
     torch.set_num_threads(_threads())
     codes, scales = open_npy(p.codes), open_npy(p.scales)
@@ -52,20 +54,11 @@ def run(params: Mapping[str, Any], job: Job) -> Dict[str, object]:
         raise ValueError(
             f"codes {codes.shape} and scales {scales.shape} don't fit weights of depth {depth}"
         )
-    draft = Path(p.out + ".part")
-    try:
-        # Written in order, not through a memory map: there, a full disk would kill the process.
-        with draft.open("wb") as file, torch.inference_mode():
-            header = {"descr": "<f4", "fortran_order": False, "shape": (n, classes)}
-            np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
-            for start in range(0, n, CHUNK_PX):
-                job.report(start / n)
-                chunk = slice(start, start + CHUNK_PX)
-                file.write(_probabilities(layers, codes[chunk], scales[chunk]).tobytes())
-        draft.replace(p.out)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    with npy_draft(p.out, np.float32, (n, classes)) as file, torch.inference_mode():
+        for start in range(0, n, CHUNK_PX):
+            job.report(start / n)
+            chunk = slice(start, start + CHUNK_PX)
+            file.write(_probabilities(layers, codes[chunk], scales[chunk]).tobytes())
     return {"out": p.out}
 
 

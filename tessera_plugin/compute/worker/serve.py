@@ -3,12 +3,14 @@
 """The worker's loop: take a request, do it, answer; one at a time.
 
 Three threads: the main one does the jobs, one reads (so that a cancel, or the end of the client, is
-heard in the middle of a job) and one beats. Nothing heavy is imported before a job needs it.
+heard in the middle of a job) and one beats. Nothing heavy is imported before a job needs it. A
+second process, the guard, sees to it that nothing of this outlives the client.
 """
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import importlib
 import importlib.metadata
 import os
@@ -24,45 +26,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, Callable, Dict, Mapping, NoReturn, Optional, Sequence
 
 from .. import protocol
+from . import guard
+from .job import Job, JobCancelled, NoRoom
 
+_STDERR = 2
 _PACKAGES = ("numpy", "torch", "onnxruntime", "onnx", "scikit-learn", "numcodecs")
-
-
-class JobCancelled(Exception):  # noqa: N818 - not an error
-    """The client asked to end the job."""
-
-
-class Job:
-    """What a method needs of the outside: a way to tell how far it is, and to hear a cancel."""
-
-    def __init__(
-        self,
-        request: protocol.Message,
-        send: Callable[[Mapping[str, object]], None],
-    ) -> None:
-        self.id: int = request["id"]
-        self.method: str = request["method"]
-        self.params: Mapping[str, Any] = request["params"]
-        self._send = send
-        self._cancelled = threading.Event()
-
-    def cancel(self) -> None:
-        """Make the next `check` raise; called by the reading thread."""
-        self._cancelled.set()
-
-    def check(self) -> None:
-        """Raise JobCancelled if the client asked for it; called at every batch or block."""
-        if self._cancelled.is_set():
-            raise JobCancelled
-
-    def report(self, fraction: float, message: str = "") -> None:
-        """Tell progress, 0 to 1, and check."""
-        self.check()
-        self._send(protocol.progress(self.id, fraction, message))
-
-    def event(self, facts: Mapping[str, object]) -> None:
-        """Tell something that happened, at once."""
-        self._send(protocol.event(self.id, facts))
 
 
 Method = Callable[[Mapping[str, Any], Job], Mapping[str, object]]
@@ -72,28 +40,36 @@ def _module(name: str) -> Method:
     """Return the `run` of a module of this package, imported when it is first needed."""
 
     def run(params: Mapping[str, Any], job: Job) -> Mapping[str, object]:
+        job.loading(is_done=False)
         module = importlib.import_module(f".{name}", __package__)
-        job.check()  # the import may have taken seconds
+        job.loading(is_done=True)
+        job.stop_if_cancelled()  # the import may have taken seconds
         value: Mapping[str, object] = module.run(params, job)
         return value
 
     return run
 
 
-METHODS: Mapping[str, Method] = {"train_mlp": _module("train_mlp"), "predict": _module("predict")}
+METHODS: Mapping[str, Method] = {
+    name: _module(name) for name in ("devices", "speed", "train_mlp", "predict", "unpack")
+}
 
 
 class _Server:
     """The worker's end of the pipes and the jobs it was asked for."""
 
-    def __init__(self, requests: BinaryIO, replies: BinaryIO, private_folder: str) -> None:
+    def __init__(
+        self, requests: BinaryIO, replies: BinaryIO, private_folder: str, dump_s: float
+    ) -> None:
         self._requests = requests
         self._replies = replies
         self._writing = threading.Lock()
         self._private_folder = private_folder
+        self._dump_s = dump_s
         self._parent = os.getppid()  # before hello: until then the client waits for us
         self._jobs: Dict[int, Job] = {}
         self._waiting: queue.Queue[Job] = queue.Queue()
+        self._job: Optional[Job] = None
 
     def send(self, message: Mapping[str, object]) -> None:
         line = protocol.encode(message)
@@ -101,7 +77,7 @@ class _Server:
             with self._writing:
                 self._replies.write(line)
                 self._replies.flush()
-        except OSError:
+        except (OSError, ValueError):
             self.leave()
 
     def leave(self) -> NoReturn:
@@ -114,32 +90,46 @@ class _Server:
         os._exit(0)
 
     def read(self) -> NoReturn:
-        for message in protocol.read_messages(self._requests):
-            if message["type"] == protocol.REQUEST:
-                job = Job(message, self.send)
-                self._jobs[job.id] = job
-                self._waiting.put(job)
-            elif message["type"] == protocol.CANCEL:
-                wanted = self._jobs.get(message["id"])
-                if wanted is not None:
-                    wanted.cancel()
-        self.leave()
+        try:
+            for message in protocol.read_messages(self._requests):
+                self._take(message)
+        finally:  # also if a library has closed what is not its own: nothing would be heard
+            self.leave()
+
+    def _take(self, message: protocol.Message) -> None:
+        kind = message["type"]
+        if kind == protocol.REQUEST:
+            job = Job(message, self.send)
+            self._jobs[job.id] = job
+            self._waiting.put(job)
+        elif kind == protocol.CANCEL:
+            wanted = self._jobs.get(message["id"])
+            if wanted is not None:
+                wanted.cancel()
+        elif kind == protocol.DUMP:
+            faulthandler.dump_traceback(_STDERR)
+            self.send(protocol.dump())
 
     def beat(self) -> NoReturn:
-        """Show that the process is alive, and that the client is.
+        """Show that the process is alive and its job gets on, and look whether the client is there.
 
-        A client that is killed closes our stdin, unless a process it had forked holds a copy of
+        If no beat can come, since native code holds the interpreter, the log says where. A client that is killed closes our stdin, unless a process it had forked holds a copy of
         that pipe; then the new parent tells. (Windows names the old one for ever: no harm.)
         """
         while True:
-            self.send(protocol.heartbeat())
+            job = self._job
+            told = (job.id, job.steps) if job else (0, 0)
+            self.send(protocol.heartbeat(*told, time.process_time()))
+            if self._dump_s:
+                faulthandler.dump_traceback_later(self._dump_s, file=_STDERR)
             time.sleep(protocol.HEARTBEAT_S)
             if os.getppid() != self._parent:
                 self.leave()
 
     def work(self, methods: Mapping[str, Method]) -> NoReturn:
         while True:
-            job = self._waiting.get()
+            self._job = None
+            job = self._job = self._waiting.get()
             answer = _answer(job, methods)
             # Forgotten before the answer is sent: a cancel that crosses it finds nothing to do.
             del self._jobs[job.id]
@@ -149,13 +139,15 @@ class _Server:
 def _answer(job: Job, methods: Mapping[str, Method]) -> protocol.Message:
     """Do a job and return its result or error; whatever goes wrong, the worker lives on."""
     try:
-        job.check()
+        job.stop_if_cancelled()
         if job.method not in methods:
             raise ValueError(f"there is no method {job.method!r}")
         value = protocol.result(job.id, methods[job.method](job.params, job))
         protocol.encode(value)  # what can't be sent is the job's error, not the worker's
     except JobCancelled:
         return protocol.error(job.id, protocol.CANCELLED, "")
+    except NoRoom as error:
+        return protocol.error(job.id, protocol.DISK_FULL, error.path, str(error.needed_bytes))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - all of them are told to the client
         return protocol.error(job.id, type(error).__name__, str(error), traceback.format_exc())
     return value
@@ -199,12 +191,17 @@ def _private_folder(arguments: Sequence[str]) -> str:
 def main(methods: Mapping[str, Method] = METHODS) -> NoReturn:
     """Serve until the client closes the pipe; never returns.
 
-    The first argument, if there is one, is the folder that is removed when the client was killed.
+    The first argument, if there is one, is the folder that is removed when the client was killed;
+    the second how many seconds the client bears silence.
     """
+    arguments = sys.argv[1:]
+    folder = _private_folder(arguments)
+    guard.start(folder)
     # Ctrl-C in a terminal reaches both processes; the client decides what comes of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests, replies = _take_pipes()
-    server = _Server(requests, replies, _private_folder(sys.argv[1:]))
+    dump_s = float(arguments[1]) / 2 if len(arguments) > 1 else 0.0
+    server = _Server(requests, replies, folder, dump_s)
     # The line break ends whatever was printed to stdout before it was ours.
     replies.write(b"\n")
     server.send(protocol.hello(os.getpid(), _versions()))

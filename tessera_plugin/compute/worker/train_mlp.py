@@ -8,7 +8,6 @@ import copy
 import math
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
@@ -16,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from .arrays import open_npy
-from .serve import Job
+from .arrays import draft, open_npy
+from .job import Job
 
 _STEPS_PER_EPOCH = 8
 """Fewer samples than this many batches make smaller batches: 30 labels learn in the same epochs."""
@@ -204,7 +203,7 @@ def _class_weights(y: torch.Tensor, classes: int) -> torch.Tensor:
 
 
 def _save(model: nn.Sequential, path: str) -> None:
-    """Write the weights, whole or not at all. Raises: ValueError if they are no numbers."""
+    """Write the weights, whole or not at all. Raises: ValueError if they are no numbers, NoRoom."""
     linears = [layer for layer in model if isinstance(layer, nn.Linear)]
     arrays: Dict[str, NDArray[np.float32]] = {}
     for number, linear in enumerate(linears, start=1):
@@ -212,7 +211,5 @@ def _save(model: nn.Sequential, path: str) -> None:
         arrays[f"b{number}"] = linear.bias.detach().numpy()
     if not all(np.isfinite(array).all() for array in arrays.values()):
         raise ValueError("the training diverged; lower the learning rate")
-    draft = Path(path + ".part")
-    with draft.open("wb") as file:
+    with draft(path, sum(array.nbytes for array in arrays.values())) as file:
         np.savez(file, **arrays)
-    draft.replace(path)

@@ -31,7 +31,8 @@ class FetchSummary:
     pixels: int
     valid_px: int
     cached_px: int
-    """Known before anything was asked."""
+    """Known from what was kept before anything was asked, also that a tile or shard that would
+    cover it is not published. A pixel that none would cover is not counted: of it nothing is kept."""
     bytes_fetched: int
     """Bodies received, probes and discarded ones included."""
     requests: int
@@ -73,6 +74,9 @@ class FetchOptions:
     """Called with the blocks (whole, 128 x 128 px) that were just written to the cache or were
     there when the fetch began, each at least once; in the thread that called `fetch`, between two
     reports. What it raises ends the fetch."""
+
+
+NO_OPTIONS = FetchOptions()
 
 
 class EmbeddingSource(Protocol):

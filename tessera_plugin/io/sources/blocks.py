@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...values import BLOCK_PX, State, Window
-from ..cache import NO_OWNER, BlockCache, Layout, empty_block
+from ..cache import BlockCache, Layout, empty_block
 
 LayoutOf = Callable[[Window], Optional[Layout]]
 """How a source's tiles or shards lie over a block; None where that is not known."""
@@ -23,21 +23,21 @@ def read_blocks(
 
     Nodata: codes 0 and scale NaN, also where nothing is known.
     """
-    codes = np.zeros((*window.shape, depth), dtype=np.int8)
-    scales = np.full(window.shape, np.nan, dtype=np.float32)
+    # not zeros: each page would be cleared before it is filled
+    codes = np.empty((*window.shape, depth), dtype=np.int8)
+    scales = np.empty(window.shape, dtype=np.float32)
     for part in window.blocks():
+        there = part.slices_in(window)
         layout = layout_of(block_of(part))
-        block = cache.load(layout) if layout else None
+        block = cache.load(layout, trusted=True) if layout else None
         if layout is None or block is None:
+            codes[there], scales[there] = 0, np.nan
             continue
-        here, there = part.slices_in(layout.block), part.slices_in(window)
-        is_valid = (block.owner != NO_OWNER) & (block.missing(layout.cover()) == 0)
-        is_valid = is_valid[here]
-        if is_valid.all():
-            codes[there], scales[there] = block.codes[here], block.scales[here]
-        else:
-            codes[there][is_valid] = block.codes[here][is_valid]
-            scales[there][is_valid] = block.scales[here][is_valid]
+        here = part.slices_in(layout.block)
+        codes[there], scales[there] = block.codes[here], block.scales[here]
+        is_valid = block.is_valid(layout.cover())[here]
+        if not is_valid.all():
+            codes[there][~is_valid], scales[there][~is_valid] = 0, np.nan
     return codes, scales
 
 
@@ -51,7 +51,7 @@ def block_states(
         layout = layout_of(block_of(part))
         if layout is None:
             continue
-        block = cache.load(layout) or nothing
+        block = cache.load(layout, trusted=True, codes=False) or nothing
         here = part.slices_in(layout.block)
         states[part.slices_in(window)] = block.states(layout.cover())[here]
     return states

@@ -20,6 +20,11 @@ from ..zarr.store import Shard
 FLUSH_S = 1.0
 """What has arrived waits at most about this long for the rest of its block."""
 
+HELD_BYTES = 24_000_000
+"""So much may wait for the rest of its blocks; more is written at once."""
+
+EARLY_BLOCKS = 4
+
 _PEAK = 127
 """Largest |code| of every valid 128-d pixel in what has been seen of published data."""
 _PEAK_DEPTH = 128
@@ -44,12 +49,27 @@ class Cell:
         self.scales: Optional[NDArray[np.float32]] = None
 
     @property
+    def place(self) -> Tuple[int, int]:
+        """Row and column among the cells of its shard."""
+        return self.row, self.col
+
+    @property
+    def title(self) -> str:
+        """As people are told."""
+        return f"{self.shard.title} cell {self.row}/{self.col}"
+
+    @property
     def part(self) -> Window:
         """What of it lies within the arrays."""
         part = self.window.intersection(self.shard.footprint)
         if part is None:
             raise ValueError(f"cell {self.row}/{self.col} lies outside {self.shard.title}")
         return part
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the scale of any pixel says that it has codes."""
+        return self.scales is not None and bool(((self.scales > 0) & (self.scales < 1)).any())
 
     def put(self, array: ArrayMeta, chunk: Chunk, raw: NDArray[np.uint8]) -> None:
         """Take an unpacked chunk in."""
@@ -116,6 +136,7 @@ class Gathered:
         self._due: Dict[Window, int] = {}
         self._pieces: Dict[Window, List[Tuple[Shard, Piece]]] = {}
         self._since: Dict[Window, float] = {}
+        self._held = 0
         for cell in cells:
             for block in cell.part.whole_blocks():
                 self._due[block] = self._due.get(block, 0) + 1
@@ -134,10 +155,13 @@ class Gathered:
                 if piece is not None:
                     self._pieces.setdefault(block, []).append((cell.shard, piece))
                     self._since.setdefault(block, time.monotonic())
+                    self._held += piece.codes.nbytes
                 if not self._due[block]:
                     complete.append(block)
         for block in complete:
             self._write(block)
+        if self._held > HELD_BYTES:
+            self.flush(at_most=EARLY_BLOCKS)
 
     def flush(self, older_s: float = 0.0, at_most: Optional[int] = None) -> None:
         """Write the blocks whose first piece has waited for some time."""
@@ -151,6 +175,7 @@ class Gathered:
         with self._lock:
             pieces = self._pieces.pop(block, [])
             self._since.pop(block, None)
+            self._held -= sum(piece.codes.nbytes for _, piece in pieces)
         by_shard: Dict[Shard, List[Piece]] = {}
         for shard, piece in pieces:
             by_shard.setdefault(shard, []).append(piece)

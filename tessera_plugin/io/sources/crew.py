@@ -9,6 +9,8 @@ import time
 from collections import deque
 from typing import Callable, Deque, Optional, Sequence
 
+from ...progress import Gate
+
 Job = Callable[[], None]
 
 TICK_S = 0.1
@@ -17,11 +19,12 @@ GRACE_S = 0.7
 
 
 class Crew:
-    """Does jobs in their order, at most `hands` at once."""
+    """Does jobs in their order, at most `hands` at once; while the gate is closed none is begun."""
 
-    def __init__(self, hands: int, stop: Callable[[], None]) -> None:
+    def __init__(self, hands: int, stop: Callable[[], None], gate: Optional[Gate] = None) -> None:
         self._hands = max(hands, 1)
         self._stop = stop
+        self._gate = gate
         self._changed = threading.Condition()
         self._queue: Deque[Job] = deque()
         self._busy = 0
@@ -78,6 +81,10 @@ class Crew:
                 self._changed.notify_all()
 
     def _next(self) -> Optional[Job]:
-        with self._changed:
-            is_over = self._error is not None or not self._queue
-            return None if is_over else self._queue.popleft()
+        while True:
+            with self._changed:
+                if self._error is not None or not self._queue:
+                    return None
+                if self._gate is None or not self._gate.is_paused:
+                    return self._queue.popleft()
+            self._gate.wait(TICK_S)

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import threading
 import time
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from ...errors import TileUnusable
 from ...values import BLOCK_PX, Window
 from ..cache import ObjectInfo, Piece, TileInfo
+from ..objects import published_md5
 from ..tiling import Tile
 
 FLUSH_S = 1.0
@@ -25,17 +25,20 @@ FLUSH_S = 1.0
 AHEAD_BYTES = 64_000_000
 """How much may wait for an earlier part of an object whose checksum is being computed."""
 
+LOOSE_BYTES = 16_000_000
+"""Objects of at most so many bytes may come in any order while their checksum is computed."""
+
 _PEAK = 127
 """Largest |code| of every valid 128-d pixel in what has been seen of published data."""
 _PEAK_DEPTH = 128
-_MD5 = re.compile(r'"?([0-9a-fA-F]{32})"?')
 
 
 @dataclass(frozen=True)
 class Part:
     """One of a tile's two objects: its codes or its scales."""
 
-    url: str
+    path: str
+    """In the archive."""
     info: ObjectInfo
     pixel_bytes: int
 
@@ -64,6 +67,17 @@ class WantedRows:
         self._digests = [
             _digest(part.info, check) if is_whole else None for part in (codes, scales)
         ]
+
+    @property
+    def is_summed(self) -> bool:
+        """Whether a checksum is computed: parts that come early wait in memory for the others."""
+        return any(self._digests)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether its rows must come in their order, since too much would wait otherwise."""
+        parts = zip(self._digests, (self.codes, self.scales))
+        return any(digest and part.info.length > LOOSE_BYTES for digest, part in parts)
 
     @property
     def width(self) -> int:
@@ -177,7 +191,7 @@ class _Digest:
 
     def __init__(self, info: ObjectInfo, expected: str, check: Callable[[], None]) -> None:
         head = info.head.encode("latin-1")
-        self._expected = expected.lower()
+        self._expected = expected
         self._check = check
         self._md5 = hashlib.md5(head, usedforsecurity=False)
         self._at = len(head)
@@ -222,5 +236,5 @@ class _Digest:
 
 def _digest(info: ObjectInfo, check: Callable[[], None]) -> Optional[_Digest]:
     """Return a digest where the ETag is the MD5 of the object, as it is after a simple upload."""
-    match = _MD5.fullmatch(info.etag)
-    return _Digest(info, match.group(1), check) if match else None
+    md5 = published_md5(info.etag)
+    return _Digest(info, md5, check) if md5 else None

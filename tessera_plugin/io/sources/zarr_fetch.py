@@ -1,526 +1,330 @@
 # SPDX-FileCopyrightText: Tessera for QGIS contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One fetch from a Zarr store: survey the cache, look shards up, bring the chunks that lack.
+"""One fetch from a Zarr store: look shards up, bring the chunks that lack.
 
-What is fetched at once is a cell: the larger chunk of codes and scales, whole. As with tiles it
-goes in rounds: survey, fetch what the survey lacks, survey again until nothing is lacking that can
-be had.
+What is fetched at once is a cell: the larger chunk of codes and scales, whole.
 """
 
 from __future__ import annotations
 
 import functools
-import math
-import threading
+import sys
 import time
-from dataclasses import dataclass, field
-from typing import Callable, Dict, Iterator, List, Optional, Protocol, Sequence, Set, Tuple
+from collections import OrderedDict
+from typing import Dict, List, Optional, Protocol, Sequence, Set, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import AccessRefused, NetworkFailed
-from ...progress import Report
-from ...values import BLOCK_PX, Access, Window
-from ..cache import NO_OWNER, BlockCache, Layout, ObjectInfo, Piece
-from ..http import HttpClient, NotFound, ObjectChanged, RangeReply, Unreachable
-from ..zarr.decode import check_decoder, decode
-from ..zarr.metadata import ArrayMeta
-from ..zarr.shards import PIECE_BYTES, Chunk, IndexDamaged, ShardIndex, Span, cut, plan
+from ...errors import AccessRefused, NetworkFailed, TesseraError
+from ...values import Window
+from ..cache import Layout, Piece
+from ..objects import Client, ObjectChanged
+from ..zarr.decode import Unpacker, check_decoder, decode
+from ..zarr.shards import PIECE_BYTES, Chunk, ShardIndex, Span, cut, plan, requests_for, spare_for
 from ..zarr.store import Shard, ShardInfo, StoreFiles, View, parts_of
-from .base import Failure, FetchSummary
+from . import rounds
 from .cells import FLUSH_S, Cell, Gathered
-from .crew import Crew, Job
+from .crew import Job
+from .lots import Cells, Lot, ShardObject, blocks_of, lots, objects_of
 from .mirrors import Front
-
-BATCH_PX = 1 << 22
-"""Cells of about so many pixels are under way at once; their scales may wait for their codes."""
-
-ROUNDS = 32
-CHANGES = 3
-REPEATS = 3
-SILENT_PARTS = 3
-"""So many parts one after another without any answer: the network is gone."""
+from .room import Room
+from .rounds import Order, Places, Rounds, Wanted, check_same
+from .spots import BlockSet, Spot
 
 UNUSUAL_CELLS = 3
 """So many unusual cells of a shard are fetched again to see whether they come the same."""
 
 FLUSH_BLOCKS = 8
 
-REQUEST_S = 10.0
+UNDER_WAY_BYTES = 64_000_000
+"""So much of all requests together is held at once."""
+
+REQUEST_S = 20.0
 """Ranges are cut so that one takes about this long at most: what is under way is lost on a break."""
 
 SLOW_BYTES = 2_000_000
 """But not shorter than this."""
 
-UNPACKED_BYTES = 2_000_000
+BROKEN_BYTES = 250_000
+"""So much at least is discarded where shorter ranges help."""
+
+UNPACKED_BYTES = 1_000_000
 """Chunks of about so many bytes are unpacked at once."""
 
-MEASURED_BYTES = 200_000
+MEASURED_BYTES = 1_000_000
 """Requests of fewer bytes say nothing of the line's speed."""
 
-NOT_CACHED = "not in the cache"
-NOT_KEPT = "it did not stay in the cache"
-NO_CONNECTION = "no connection"
-CHANGES_OFTEN = "it changes while it is read"
+INDEXES = 8
+"""Indexes of so many shards are held at once."""
+
 DAMAGED = "damaged"
+NO_CODES = "its codes are not published"
+
+Indexes = Dict[str, ShardIndex]
 
 
-class Store(Protocol):
+class Source(rounds.Source, Protocol):
     """What a fetch needs of its source."""
 
-    access: Access
-    cache: BlockCache
     files: StoreFiles
-    depth: int
-    year: int
+    unpack: Optional[Unpacker]
 
 
-@dataclass
-class _Survey:
-    """What the cache has of the windows, and which cells of which shards it lacks."""
+class ShardFetch(Rounds[Shard]):
+    """One fetch of cells of shards."""
 
-    view: Optional[View]
-    resolved: int = 0
-    valid: int = 0
-    wanted: Dict[Shard, NDArray[np.bool_]] = field(default_factory=dict)
-
-    def want(self, shards: Sequence[Shard], part: Window, missing: NDArray[np.uint16]) -> None:
-        """Note, for each pixel of a part that lacks something, the first shard it waits for."""
-        first = missing & (~missing + np.uint16(1))
-        if not first.any():
-            return
-        for index, shard in enumerate(shards):
-            rows, cols = np.nonzero(first == np.uint16(1 << index))
-            if not len(rows):
-                continue
-            if shard not in self.wanted:
-                self.wanted[shard] = np.zeros(shard.cells, dtype=np.bool_)
-            height, width = shard.group.cell
-            at = (rows + part.row - shard.top) // height, (cols + part.col - shard.left) // width
-            self.wanted[shard][at] = True
-
-
-@dataclass(frozen=True)
-class _Spot:
-    """A block, and the parts of it that are asked for."""
-
-    block: Window
-    parts: List[Window]
-
-
-@dataclass(frozen=True)
-class _Source:
-    """One object that is read in a batch."""
-
-    shard: Shard
-    info: ObjectInfo
-    array: ArrayMeta
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Cells that are under way at once."""
-
-    cells: Dict[Tuple[Shard, int, int], Cell]
-    gathered: Gathered
-
-    def cell(self, source: _Source, chunk: Chunk) -> Cell:
-        """Return the cell that a chunk lies in."""
-        group = source.shard.group
-        row = chunk.row * source.array.inner_size("y") // group.cell[0]
-        col = chunk.col * source.array.inner_size("x") // group.cell[1]
-        return self.cells[source.shard, row, col]
-
-
-class Fetch:
-    """One fetch, from the first survey to the summary."""
-
-    def __init__(
-        self,
-        source: Store,
-        client: HttpClient,
-        front: Optional[Front],
-        windows: Sequence[Window],
-        report: Report,
-    ) -> None:
+    def __init__(self, source: Source, client: Client, front: Front, order: Order) -> None:
+        super().__init__(source, client, order)
         self._source = source
         self._files = source.files
-        self._cache = source.cache
-        self._client = client
-        self._front_or_none = front
-        self._windows = windows
-        self._report = report
-        self._spots = _spots(windows)
-        self._lock = threading.Lock()
-        # one thread computes at a time: several would keep the interpreter from the window's thread
-        self._computing = threading.Lock()
-        self._failed: Dict[str, Dict[str, None]] = {}
-        self._lost: Dict[Shard, NDArray[np.bool_]] = {}
-        self._tried: Dict[Shard, NDArray[np.uint8]] = {}
+        self._front = front
+        self._view: Optional[View] = None
+        self._indexes: OrderedDict[Shard, Tuple[ShardInfo, Indexes]] = OrderedDict()
         self._unusual: Dict[str, int] = {}
-        self._changes: Dict[Shard, int] = {}
-        self._changed_now: Set[Shard] = set()
-        self._done_bytes = 0
-        self._total_bytes = 0
-        self._fraction = 0.0
+        self._asked = 0
+        self._index_bytes = 0
+        self._room = Room(UNDER_WAY_BYTES, client.check_cancelled)
         self._bytes_per_s = 0.0
-        self._silent_parts = 0
-        self._last_silent = 0.0
-        self._silent_url = ""
+        self._broken = 0
+        """How often much had come of a range when the line broke."""
+
+    # --- shards and their cells
 
     @property
-    def _front(self) -> Front:
-        if self._front_or_none is None:
-            raise ValueError("nobody may be asked")
-        return self._front_or_none
+    def _name(self) -> str:
+        return self._files.store
 
-    def run(self) -> FetchSummary:
-        """Bring what can be had."""
-        began = time.monotonic()
-        self._tell("Looking in the cache")
+    def _look_again(self) -> None:
+        if not self._asks:
+            self._view = self._files.view(self._source.depth, self._source.year)
+            return
+        problems: List[TesseraError] = []
+        # in this thread's stead, so that cancel is heard
+        self._crew(1).run([lambda: self._look_up(problems)], lambda: self._tell("Looking up"))
+        if problems and self._view is None:
+            raise problems[0]
+
+    def _look_up(self, problems: List[TesseraError]) -> None:
         try:
-            survey = self._prepared()
-        except NetworkFailed as error:
-            return self._nothing(began, error.reason, error.url)
-        except AccessRefused as error:
-            return self._nothing(began, _refused(error), "")
-        cached = survey.resolved
-        if self._front_or_none is None:
-            for shard in survey.wanted:
-                self._fail(shard.title, NOT_CACHED)
-        else:
-            survey = self._bring(survey)
-        absent, unusual = self._remarks(survey.view)
-        return FetchSummary(
-            pixels=sum(window.pixels for window in self._windows),
-            valid_px=survey.valid,
-            cached_px=cached,
-            bytes_fetched=self._client.bytes_received,
-            requests=self._client.requests,
-            absent=absent,
-            failed=self._failures(),
-            unusual=unusual,
-            seconds=time.monotonic() - began,
-            unreachable="" if self._client.heard_since(self._last_silent) else self._silent_url,
-        )
-
-    def _nothing(self, began: float, reason: str, url: str) -> FetchSummary:
-        """Return the summary where the store itself can't be asked and is not kept."""
-        return FetchSummary(
-            pixels=sum(window.pixels for window in self._windows),
-            valid_px=0,
-            cached_px=0,
-            bytes_fetched=self._client.bytes_received,
-            requests=self._client.requests,
-            failed=(Failure(self._files.store, reason),),
-            seconds=time.monotonic() - began,
-            unreachable=url if not self._client.heard_since(began) else "",
-        )
-
-    def _failures(self) -> Tuple[Failure, ...]:
-        pairs = sorted((part, why) for part, whys in self._failed.items() for why in whys)
-        return tuple(Failure(*pair) for pair in pairs)
-
-    # --- surveys
-
-    def _prepared(self) -> _Survey:
-        """Look the store up in this thread's stead, so that cancel is heard, and survey."""
-        if self._front_or_none is not None:
-            problems: List[Exception] = []
-            self._crew(1).run([lambda: self._look_up(problems)], lambda: self._tell("Looking up"))
-            if problems:
-                raise problems[0]
-        return self._survey()
-
-    def _look_up(self, problems: List[Exception]) -> None:
-        try:
-            self._zones(self._view())
+            view = self._files.view(self._source.depth, self._source.year, self._front)
+            for zone in sorted({window.zone for window in self._windows}):
+                for group in (view.groups(zone) if view else None) or ():
+                    for _, array in parts_of(group):
+                        check_decoder(array.codec, self._source.unpack)
+            self._view = view
         except (NetworkFailed, AccessRefused) as error:
             problems.append(error)
 
-    def _zones(self, view: Optional[View]) -> None:
-        for zone in sorted({window.zone for window in self._windows}):
-            for group in (view.groups(zone) if view else None) or ():
-                for _, array in parts_of(group):
-                    check_decoder(array.codec)
+    def _layout(self, spot: Spot) -> Optional[Tuple[Layout, Sequence[Shard]]]:
+        return self._view.layout(spot.block) if self._view else None
 
-    def _view(self) -> Optional[View]:
-        return self._files.view(self._source.depth, self._source.year, self._front_or_none)
+    def _footprint(self, part: Shard) -> Window:
+        return part.footprint
 
-    def _survey(self) -> _Survey:
-        survey = _Survey(self._view())
-        for spot in self._spots:
-            self._tell("Checking what has arrived" if self._total_bytes else "Looking in the cache")
-            found = survey.view.layout(spot.block) if survey.view else None
-            if found is None:
-                self._fail(self._files.store, NOT_CACHED)
-                continue
-            self._survey_spot(survey, spot, *found)
-        return survey
+    def _units(self, part: Shard) -> Tuple[int, ...]:
+        return part.cells
 
-    def _survey_spot(
-        self, survey: _Survey, spot: _Spot, layout: Layout, shards: Sequence[Shard]
-    ) -> None:
-        cover = layout.cover()
-        block = self._cache.load(layout, trusted=True)
-        missing = cover if block is None else block.missing(cover)
-        for part in spot.parts:
-            here = part.slices_in(spot.block)
-            resolved = missing[here] == 0
-            survey.resolved += int(np.count_nonzero(resolved))
-            if block is not None:
-                owned = block.owner[here] != NO_OWNER
-                survey.valid += int(np.count_nonzero(owned & resolved))
-            survey.want(shards, part, missing[here])
+    def _units_at(self, part: Shard, places: Places) -> Places:
+        (height, width), (rows, cols) = part.group.cell, places
+        return (rows - part.top) // height, (cols - part.left) // width
 
-    def _remarks(self, view: Optional[View]) -> Tuple[Tuple[str, ...], Tuple[str, ...]]:
-        """Return the titles of the shards where nothing is published, and of the unusual ones."""
+    def _title(self, part: Shard) -> str:
+        return part.title
+
+    def _is_known(self, part: Shard) -> bool:
+        return self._view is not None and self._view.info(part.name) is not None
+
+    def _ask(self, part: Shard) -> None:
+        if self._view is None:
+            raise ValueError("the store has not been looked up")
+        info, raw = self._files.ask_shard(part, self._view.identity, self._front)
+        self._files.keep_shard(info, raw)
+        with self._lock:
+            self._index_bytes += len(raw)
+
+    def _forget(self, part: Shard) -> None:
+        with self._lock:
+            self._indexes.pop(part, None)
+        self._files.forget_shard(part.name)
+        self._files.ask_again()
+
+    def _remarks(self) -> Tuple[Set[str], Set[str]]:
         absent: Set[str] = set()
         unusual: Set[str] = set()
         for window in self._windows:
-            for shard in (view.shards(window) if view else None) or ():
-                info = view.info(shard.name) if view else None
+            for shard in (self._view.shards(window) if self._view else None) or ():
+                info = self._view.info(shard.name) if self._view else None
                 if info is not None and info.absent:
                     absent.add(shard.title)
                 elif info is not None and (info.unusual or shard.name in self._unusual):
                     unusual.add(shard.title)
-        return tuple(sorted(absent)), tuple(sorted(unusual))
-
-    # --- rounds
-
-    def _bring(self, survey: _Survey) -> _Survey:
-        """Fetch and survey until nothing is lacking that can be had."""
-        for _ in range(ROUNDS):
-            wanted = self._still_wanted(survey)
-            if not wanted or survey.view is None:
-                return survey
-            self._changed_now.clear()
-            unknown = [shard for shard in wanted if survey.view.info(shard.name) is None]
-            if unknown:
-                self._ask_all(survey.view, unknown)
-            else:
-                self._fetch_all(survey.view, wanted)
-            survey = self._survey()
-        for shard in self._still_wanted(survey):
-            self._fail(shard.title, NOT_KEPT)
-        return survey
-
-    def _still_wanted(self, survey: _Survey) -> Dict[Shard, NDArray[np.bool_]]:
-        wanted: Dict[Shard, NDArray[np.bool_]] = {}
-        for shard, cells in survey.wanted.items():
-            lost = self._lost.get(shard)
-            left = cells if lost is None else cells & ~lost
-            if left.any():
-                wanted[shard] = left
-        return wanted
-
-    # --- progress
-
-    def _tell(self, message: str) -> None:
-        self._report(self._fraction, message)
-
-    def _tell_bytes(self) -> None:
-        done, total = min(self._done_bytes, self._total_bytes), self._total_bytes
-        # a later round adds to the total, but nobody wants to see progress go back
-        self._fraction = max(self._fraction, done / total if total else 0.0)
-        self._tell(f"Fetching {done / 1e6:.1f} of {total / 1e6:.1f} MB")
-
-    def _arrived(self, size: int) -> None:
-        with self._lock:
-            self._done_bytes += size
-
-    # --- what goes wrong with one part is no reason to stop
-
-    def _fail(self, part: str, reason: str) -> None:
-        with self._lock:
-            self._failed.setdefault(part, {})[reason] = None
-
-    def _lose(self, shard: Shard, cells: Optional[Sequence[Cell]] = None) -> None:
-        """Ask no more for cells of a shard, or for all of it."""
-        with self._lock:
-            lost = self._lost.setdefault(shard, np.zeros(shard.cells, dtype=np.bool_))
-            if cells is None:
-                lost[:] = True
-            for cell in cells or ():
-                lost[cell.row, cell.col] = True
-
-    def _guarded(  # noqa: PLR0911 - one for each kind of mishap
-        self, shard: Shard, work: Callable[[], None]
-    ) -> Optional[str]:
-        """Do something for a shard; return why it failed, or None."""
-        if self._silent_parts >= SILENT_PARTS:
-            return NO_CONNECTION
-        try:
-            work()
-        except (ObjectChanged, NotFound):
-            return self._has_changed(shard)
-        except Unreachable as error:
-            return self._heard_nothing(error)
-        except NetworkFailed as error:
-            return error.reason
-        except AccessRefused as error:
-            return _refused(error)
-        except IndexDamaged as error:
-            return str(error)
-        return None
-
-    def _is_changed(self, shard: Shard) -> bool:
-        with self._lock:
-            return shard in self._changed_now
-
-    def _has_changed(self, shard: Shard) -> Optional[str]:
-        """Begin anew with a shard that is no longer what it was, a few times."""
-        with self._lock:
-            if shard in self._changed_now:
-                return None
-            self._changed_now.add(shard)
-            self._changes[shard] = self._changes.get(shard, 0) + 1
-            self._tried.pop(shard, None)
-            too_often = self._changes[shard] > CHANGES
-        self._files.forget_shard(shard.name)
-        self._files.ask_again()
-        return CHANGES_OFTEN if too_often else None
-
-    def _heard_nothing(self, error: Unreachable) -> str:
-        """Hurry once a part got no answer at all; after a few in a row ask no more."""
-        with self._lock:
-            heard = self._client.heard_since(self._last_silent)
-            self._silent_parts = 1 if heard else self._silent_parts + 1
-            self._last_silent = time.monotonic()
-            self._silent_url = error.url
-        self._client.hurry()
-        return error.reason
-
-    def _crew(self, hands: int = 0) -> Crew:
-        return Crew(hands or self._source.access.network.connections, self._client.cancel)
-
-    # --- looking shards up
-
-    def _ask_all(self, view: View, shards: Sequence[Shard]) -> None:
-        jobs = [functools.partial(self._ask, view, shard) for shard in shards]
-        count = f"{len(jobs)} shards" if len(jobs) > 1 else "a shard"
-        self._crew().run(jobs, lambda: self._tell(f"Looking up {count}"))
-
-    def _ask(self, view: View, shard: Shard) -> None:
-        def work() -> None:
-            info, raw = self._files.ask_shard(shard, view.identity, self._front)
-            self._files.keep_shard(info, raw)
-
-        reason = self._guarded(shard, work)
-        if reason:
-            self._fail(shard.title, reason)
-            self._lose(shard)
+        return absent, unusual
 
     # --- fetching
 
-    def _fetch_all(self, view: View, wanted: Dict[Shard, NDArray[np.bool_]]) -> None:
-        for batch in _batches(wanted):
-            self._fetch_batch(view, batch)
+    def _blocks_of(self, wanted: Wanted[Shard]) -> BlockSet:
+        return blocks_of(wanted)
 
-    def _fetch_batch(self, view: View, wanted: Dict[Shard, NDArray[np.bool_]]) -> None:
-        objects: List[Tuple[_Source, List[Chunk]]] = []
+    def _fetch_all(self, wanted: Wanted[Shard]) -> None:
+        for lot in lots(wanted, self._nearness):
+            self._fetch_lot(lot)
+
+    def _fetch_lot(self, wanted: Dict[Shard, Cells]) -> None:
+        objects: List[Tuple[ShardObject, List[Chunk]]] = []
         cells: Dict[Tuple[Shard, int, int], Cell] = {}
         for shard, mask in wanted.items():
-            info = view.info(shard.name)
-            indexes = self._files.indexes(shard, info) if info else None
-            if info is None or indexes is None:
+            known = self._known(shard)
+            if known is None:
                 self._has_changed(shard)
                 continue
-            self._note_repeats(shard, mask)
-            objects += list(_sources(shard, info, indexes, mask))
-            for row, col in np.argwhere(mask).tolist():
+            left = self._not_too_often(shard, mask)
+            objects += list(objects_of(shard, *known, left))
+            for row, col in np.argwhere(left).tolist():
                 cells[shard, row, col] = Cell(shard, row, col, 0)
-        batch = _Batch(cells, Gathered(list(cells.values()), self._keep))
+        lot = Lot(cells, Gathered(list(cells.values()), self._keep))
         for source, chunks in objects:
             for chunk in chunks:
-                batch.cell(source, chunk).left += 1
-        self._cache.check_space(batch.gathered.blocks)
-        self._run(batch, objects)
+                lot.cell(source, chunk).left += 1
+        self._cache.check_space(lot.gathered.blocks)
+        self._run(lot, objects)
 
-    def _run(self, batch: _Batch, objects: Sequence[Tuple[_Source, List[Chunk]]]) -> None:
-        hands = self._source.access.network.connections
-        total = sum(chunk.stop - chunk.start for _, chunks in objects for chunk in chunks)
-        spans = plan([chunks for _, chunks in objects], max(2 * hands, total // PIECE_BYTES))
-        self._total_bytes += sum(span.stop - span.start for part in spans for span in part)
-        jobs: List[Job] = [
-            functools.partial(self._fetch_span, batch, source, span)
-            for (source, _), own in zip(objects, spans)
-            for span in own
-        ]
-        untouched = [cell for cell in batch.cells.values() if not cell.left]
-        jobs += [functools.partial(self._finish_all, batch, untouched)] if untouched else []
+    def _known(self, shard: Shard) -> Optional[Tuple[ShardInfo, Indexes]]:
+        """Return what is known of a shard, and its indexes; None where it is to be asked again."""
+        info = self._view.info(shard.name) if self._view else None
+        with self._lock:
+            held = self._indexes.get(shard)
+        if info is None or (held and held[0] == info):
+            return held if info else None
+        indexes = self._files.indexes(shard, info)
+        if indexes is None:
+            return None
+        with self._lock:
+            self._indexes[shard] = info, indexes
+            while len(self._indexes) > INDEXES:
+                self._indexes.popitem(last=False)
+        return info, indexes
+
+    def _run(self, lot: Lot, objects: Sequence[Tuple[ShardObject, List[Chunk]]]) -> None:
+        jobs = self._jobs(lot, objects)
+        untouched = [cell for cell in lot.cells.values() if not cell.left]
+        jobs += [functools.partial(self._finish_all, lot, untouched)] if untouched else []
 
         def tick() -> None:
-            batch.gathered.flush(FLUSH_S, FLUSH_BLOCKS)
+            lot.gathered.flush(FLUSH_S, FLUSH_BLOCKS)
+            self._hand_over()
             self._tell_bytes()
 
         try:
             self._crew().run(jobs, tick)
-        finally:
-            batch.gathered.flush()
+        except TesseraError:
+            raise  # nothing can be written
+        except BaseException:
+            lot.gathered.flush()
+            raise
+        lot.gathered.flush()
+        self._hand_over()
 
-    def _note_repeats(self, shard: Shard, mask: NDArray[np.bool_]) -> None:
-        """Give cells up that are wanted again and again: something takes them away."""
-        tried = self._tried.setdefault(shard, np.zeros(shard.cells, dtype=np.uint8))
-        tried[mask] += 1
-        often = tried > REPEATS
-        if often.any():
-            self._fail(shard.title, NOT_KEPT)
-            with self._lock:
-                lost = self._lost.setdefault(shard, np.zeros(shard.cells, dtype=np.bool_))
-                lost |= often
+    def _jobs(self, lot: Lot, objects: Sequence[Tuple[ShardObject, List[Chunk]]]) -> List[Job]:
+        """Return a job for each range: scales, which are few, then codes, the nearest first."""
+        hands = self._access.network.connections
+        total = sum(chunk.stop - chunk.start for _, chunks in objects for chunk in chunks)
+        asked, self._asked = self._client.requests - self._asked, self._client.requests
+        spent, self._index_bytes = self._index_bytes, 0
+        chunks = [own for _, own in objects]
+        spans = plan(chunks, requests_for(total, hands, asked), spare_for(total, spent))
+        self._total_bytes += sum(span.stop - span.start for own in spans for span in own)
+        pairs = [(source, span) for (source, _), own in zip(objects, spans) for span in own]
+        pairs.sort(key=lambda pair: self._turn(*pair))
+        return [functools.partial(self._fetch_span, lot, *pair) for pair in pairs]
 
-    def _fetch_span(self, batch: _Batch, source: _Source, span: Span) -> None:
-        """Fetch a range of an object, in parts where the line is slow."""
-        rate = self._bytes_per_s
-        size = max(int(rate * REQUEST_S), SLOW_BYTES) if rate else PIECE_BYTES
-        for part in cut(span, size):
-            self._fetch_part(batch, source, part)
+    def _turn(self, source: ShardObject, span: Span) -> Tuple[bool, float]:
+        shard, array = source.shard, source.array
+        height, width = array.inner_size("y"), array.inner_size("x")
+        rows = [shard.top + (chunk.row + 0.5) * height for chunk in span.chunks]
+        cols = [shard.left + (chunk.col + 0.5) * width for chunk in span.chunks]
+        distance = self._nearness.of_places(shard.group.zone, rows, cols)
+        return array is not shard.group.scales, distance
 
-    def _fetch_part(self, batch: _Batch, source: _Source, span: Span) -> None:
-        """Fetch a range of an object, and put its chunks into their cells."""
-        cells = {id(cell): cell for cell in (batch.cell(source, c) for c in span.chunks)}
+    def _fetch_span(self, lot: Lot, source: ShardObject, span: Span) -> None:
+        """Fetch a range of an object, in parts where the line is slow or breaks."""
+        for part in cut(span, self._longest()):
+            broken = self._broken
+            reason, came = self._fetch_part(lot, source, part)
+            if reason and not came and self._broken > broken:
+                # much came each time, though not all of it: less at once may come whole
+                reason = self._fetch_in_small_parts(lot, source, part)
+            if reason:
+                self._lose_span(lot, source, part, reason)
+
+    def _fetch_in_small_parts(self, lot: Lot, source: ShardObject, span: Span) -> str:
+        for part in cut(span, SLOW_BYTES):
+            reason, _ = self._fetch_part(lot, source, part)
+            if reason:
+                return reason
+        return ""
+
+    def _longest(self) -> int:
+        """Return how many bytes may be under way in one request."""
+        at_this_rate = int(self._bytes_per_s * REQUEST_S) if self._bytes_per_s else sys.maxsize
+        return max(min(at_this_rate, PIECE_BYTES[-1] >> self._broken), SLOW_BYTES)
+
+    def _fetch_part(self, lot: Lot, source: ShardObject, span: Span) -> Tuple[str, bool]:
+        """Fetch a range of an object, and put its chunks into their cells.
+
+        Returns why it failed, and whether the range came.
+        """
         done: List[Cell] = []
+        came = False
 
         def work() -> None:
-            if self._is_changed(source.shard):
-                return
-            data = self._bytes(source, span.start, span.stop)
-            step = max(UNPACKED_BYTES // source.array.chunk_bytes, 1)
-            for at in range(0, len(span.chunks), step):
-                chunks = span.chunks[at : at + step]
-                packed = [data[c.start - span.start : c.stop - span.start] for c in chunks]
-                self._put_all(batch, source, chunks, packed, done)
+            nonlocal came
+            with self._room.taken(span.stop - span.start):
+                data = self._bytes(source, span.start, span.stop)
+                came = True
+                step = max(UNPACKED_BYTES // source.array.chunk_bytes, 1)
+                for at in range(0, len(span.chunks), step):
+                    chunks = span.chunks[at : at + step]
+                    packed = [data[c.start - span.start : c.stop - span.start] for c in chunks]
+                    self._put_all(lot, source, chunks, packed, done)
+                    self._finish_all(lot, done)
+                    done.clear()
 
         reason = self._guarded(source.shard, work)
-        self._finish_all(batch, done)
-        left = [cell for cell in cells.values() if not cell.over]
-        if reason:
-            self._fail(source.shard.title, reason)
-            self._lose(source.shard, None if reason == CHANGES_OFTEN else left)
-        if reason or self._is_changed(source.shard):
-            for cell in left:
-                self._give_up(batch, cell)
+        self._finish_all(lot, done)
+        if self._is_over(source.shard):
+            self._drop_all(lot, self._left(lot, source, span))
+        return reason, came
+
+    def _left(self, lot: Lot, source: ShardObject, span: Span) -> List[Cell]:
+        """Return the cells of a range that are neither complete nor given up."""
+        cells = {source.cell_of(chunk): lot.cell(source, chunk) for chunk in span.chunks}
+        return [cell for cell in cells.values() if not cell.over]
+
+    def _lose_span(self, lot: Lot, source: ShardObject, span: Span, reason: str) -> None:
+        left = self._left(lot, source, span)
+        self._fail(source.shard.title, reason)
+        self._lose(source.shard, [cell.place for cell in left])
+        self._drop_all(lot, left)
 
     def _put_all(
         self,
-        batch: _Batch,
-        source: _Source,
+        lot: Lot,
+        source: ShardObject,
         chunks: Sequence[Chunk],
         packed: Sequence[bytes],
         done: List[Cell],
     ) -> None:
         out, damaged = self._unpacked(source, packed)
         for chunk, raw, is_damaged in zip(chunks, out, damaged):
-            cell = batch.cell(source, chunk)
+            cell = lot.cell(source, chunk)
             sound: Optional[NDArray[np.uint8]] = raw
             if is_damaged:
                 sound = self._once_more(source, chunk)
             if sound is None:
-                self._fail(_chunk_title(source, chunk), DAMAGED)
-                self._lose(source.shard, [cell])
-                self._give_up(batch, cell)
+                self._fail(source.title(chunk), DAMAGED)
+                self._lose(source.shard, [cell.place])
+                self._drop_all(lot, [cell])
                 continue
             with self._computing:
                 if not cell.over:
@@ -531,30 +335,44 @@ class Fetch:
                     done.append(cell)
 
     def _unpacked(
-        self, source: _Source, packed: Sequence[bytes]
+        self, source: ShardObject, packed: Sequence[bytes]
     ) -> Tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        array = source.array
         with self._computing:
-            return decode(packed, source.array.codec, source.array.chunk_bytes)
+            return decode(packed, array.codec, array.chunk_bytes, self._source.unpack)
 
-    def _once_more(self, source: _Source, chunk: Chunk) -> Optional[NDArray[np.uint8]]:
+    def _once_more(self, source: ShardObject, chunk: Chunk) -> Optional[NDArray[np.uint8]]:
         """Return a chunk that came damaged, fetched again; None where it is so on the server."""
         out, damaged = self._unpacked(source, [self._bytes(source, chunk.start, chunk.stop)])
         return None if damaged[0] else out[0]
 
-    def _bytes(self, source: _Source, start: int, stop: int) -> bytes:
+    def _bytes(self, source: ShardObject, start: int, stop: int) -> bytes:
         info = source.info
         path = self._files.path(source.shard.key(source.array))
+        gate = self._options.gate
+        pauses = gate.pauses if gate else 0
         began = time.monotonic()
-        reply = self._front.get_range(path, start, stop, info.etag, self._arrived)
-        if stop - start >= MEASURED_BYTES:
-            self._bytes_per_s = (stop - start) / max(time.monotonic() - began, 1e-3)
-        _check_same(path, reply, info)
+        reply = self._front.get_range(path, start, stop, info.etag, self._count)
+        if stop - start >= MEASURED_BYTES and pauses == (gate.pauses if gate else 0):
+            rate = (stop - start) / max(time.monotonic() - began, 1e-3)
+            with self._lock:
+                self._bytes_per_s = (self._bytes_per_s + rate) / 2 if self._bytes_per_s else rate
+        check_same(path, reply, info.length, info)
         return reply.data
 
-    def _give_up(self, batch: _Batch, cell: Cell) -> None:
-        if self._is_first(cell):
-            cell.clear()
-            batch.gathered.add(cell, None)
+    def _count(self, size: int) -> None:
+        if size < -BROKEN_BYTES:
+            with self._lock:
+                self._broken += 1
+        self._arrived(size)
+
+    # --- cells
+
+    def _drop_all(self, lot: Lot, cells: Sequence[Cell]) -> None:
+        for cell in cells:
+            if self._is_first(cell):
+                cell.clear()
+                lot.gathered.add(cell, None)
 
     def _is_first(self, cell: Cell) -> bool:
         """Whether nobody has finished a cell or given it up; from now on somebody has."""
@@ -562,7 +380,7 @@ class Fetch:
             is_over, cell.over = cell.over, True
         return not is_over
 
-    def _finish_all(self, batch: _Batch, cells: Sequence[Cell]) -> None:
+    def _finish_all(self, lot: Lot, cells: Sequence[Cell]) -> None:
         """Hand over what is complete."""
         for cell in cells:
             if self._is_first(cell):
@@ -574,18 +392,23 @@ class Fetch:
 
                 reason = self._guarded(cell.shard, work)
                 if reason:
-                    self._fail(_cell_title(cell), reason)
-                    self._lose(cell.shard, [cell])
+                    self._fail(cell.title, reason)
+                    self._lose(cell.shard, [cell.place])
                 cell.clear()
-                batch.gathered.add(cell, piece)
+                lot.gathered.add(cell, piece)
 
-    # --- cells
+    def _piece(self, cell: Cell) -> Optional[Piece]:
+        """Return a cell as arrays; fetched once more if it is not as it usually is.
 
-    def _piece(self, cell: Cell) -> Piece:
-        """Return a cell as arrays; fetched once more if it is not as it usually is."""
+        None where there must be codes, but the server said that there is no such object.
+        """
+        if cell.is_embedded and self._is_without_codes(cell.shard):
+            self._forget(cell.shard)
+            self._give_up(cell.shard, NO_CODES)
+            return None
         with self._computing:
             piece, is_usual = cell.piece()
-        if is_usual or self._front_or_none is None:
+        if is_usual:
             return piece
         name = cell.shard.name
         with self._lock:
@@ -602,16 +425,19 @@ class Fetch:
             self._files.mark_unusual(name)
         return piece
 
+    def _is_without_codes(self, shard: Shard) -> bool:
+        info = self._view.info(shard.name) if self._view else None
+        return info is not None and info.codes is None
+
     def _fetched_again(self, cell: Cell) -> Cell:
         shard = cell.shard
-        info = self._files.info(shard.name)
-        indexes = self._files.indexes(shard, info) if info else None
-        if info is None or indexes is None:
+        known = self._known(shard)
+        if known is None:
             raise ObjectChanged(shard.title)
         mask = np.zeros(shard.cells, dtype=np.bool_)
-        mask[cell.row, cell.col] = True
+        mask[cell.place] = True
         again = Cell(shard, cell.row, cell.col, 0)
-        for source, chunks in _sources(shard, info, indexes, mask):
+        for source, chunks in objects_of(shard, *known, mask):
             for chunk in chunks:
                 raw = self._once_more(source, chunk)
                 if raw is None:
@@ -623,74 +449,8 @@ class Fetch:
         """Put pieces of a shard into a block, if the shard is still the one that was read."""
         view = self._files.view(self._source.depth, self._source.year)
         found = view.layout(block) if view else None
-        if found is None or shard.name not in found[0].names or self._is_changed(shard):
+        if found is None or shard.name not in found[0].names or self._is_over(shard):
             return  # another process has seen a newer one; the next survey tells
         with self._computing:
             self._cache.add(found[0], found[0].names.index(shard.name), pieces)
-
-
-def _batches(wanted: Dict[Shard, NDArray[np.bool_]]) -> Iterator[Dict[Shard, NDArray[np.bool_]]]:
-    """Yield wanted cells in lots of a bounded number of pixels; rows of a shard stay together."""
-    batch: Dict[Shard, NDArray[np.bool_]] = {}
-    room = BATCH_PX
-    for shard, mask in wanted.items():
-        each = math.prod(shard.group.cell)
-        rest = mask.copy()
-        while rest.any():
-            step = max(room // each, 1)
-            places = np.flatnonzero(rest)[:step]
-            own = np.zeros_like(rest)
-            own.flat[places] = True
-            rest &= ~own
-            batch[shard] = own
-            room -= len(places) * each
-            if room < each:
-                yield batch
-                batch, room = {}, BATCH_PX
-    if batch:
-        yield batch
-
-
-def _sources(
-    shard: Shard, info: ShardInfo, indexes: Dict[str, ShardIndex], mask: NDArray[np.bool_]
-) -> Iterator[Tuple[_Source, List[Chunk]]]:
-    """Yield a shard's objects, scales first, each with its chunks in the wanted cells."""
-    for part, array in reversed(parts_of(shard.group)):
-        own: Optional[ObjectInfo] = getattr(info, part)
-        if own is None or part not in indexes:
-            continue
-        index = indexes[part]
-        times = [whole // cells for whole, cells in zip(index.starts.shape, mask.shape)]
-        wanted = mask.repeat(times[0], axis=0).repeat(times[1], axis=1)
-        yield _Source(shard, own, array), index.chunks(wanted)
-
-
-def _spots(windows: Sequence[Window]) -> List[_Spot]:
-    """Return the blocks that windows touch, each once."""
-    spots: Dict[Window, _Spot] = {}
-    for window in windows:
-        for part in window.blocks():
-            row, col = part.row // BLOCK_PX * BLOCK_PX, part.col // BLOCK_PX * BLOCK_PX
-            block = Window(part.zone, row, col, BLOCK_PX, BLOCK_PX)
-            spots.setdefault(block, _Spot(block, [])).parts.append(part)
-    return list(spots.values())
-
-
-def _chunk_title(source: _Source, chunk: Chunk) -> str:
-    name = source.array.path.rsplit("/", 1)[-1]
-    return f"{source.shard.title} {name} chunk {chunk.row}/{chunk.col}"
-
-
-def _cell_title(cell: Cell) -> str:
-    return f"{cell.shard.title} cell {cell.row}/{cell.col}"
-
-
-def _refused(error: AccessRefused) -> str:
-    return f"access refused (status {error.status})"
-
-
-def _check_same(path: str, reply: RangeReply, info: ObjectInfo) -> None:
-    """Check what an ETag does not tell, and what stands for it where there is none."""
-    is_dated = bool(info.etag) or reply.last_modified == info.last_modified
-    if reply.total != info.length or not is_dated:
-        raise ObjectChanged(path)
+        self._note_fresh([block])

@@ -11,16 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import StoreUnusable
-from ...progress import Report, silent
+from ...progress import Gate, Report, silent
 from ...values import Access, Dataset, Window
 from ..cache import BlockCache, Layout
-from ..http import HttpClient
+from ..objects import Client
+from ..zarr.decode import Unpacker
 from ..zarr.metadata import FULL_DEPTH
 from ..zarr.store import NOT_PUBLISHED, NotKept, StoreFiles, View
-from .base import FetchSummary
+from .ahead import Ahead, AheadFront
+from .base import NO_OPTIONS, FetchOptions, FetchSummary
 from .blocks import LayoutOf, block_states, read_blocks
-from .mirrors import Front, roots_of
-from .zarr_fetch import Fetch
+from .mirrors import Front, open_client, roots_of
+from .rounds import Order
+from .zarr_fetch import ShardFetch
 
 FORM = "zarr"
 
@@ -28,35 +31,53 @@ _Found = TypeVar("_Found")
 
 
 class ZarrStore:
-    """Embeddings of a dataset and year from its published store. Safe between threads."""
+    """Embeddings of a dataset and year from its published store. Safe between threads.
+
+    A dataset with a `store` of its own is read there, in no archive.
+    """
+
+    form = FORM
 
     def __init__(
-        self, access: Access, dataset: Dataset, year: int, depth: int = FULL_DEPTH
+        self,
+        access: Access,
+        dataset: Dataset,
+        year: int,
+        depth: int = FULL_DEPTH,
+        unpack: Optional[Unpacker] = None,
     ) -> None:
         self.dataset = dataset
         self.year = year
         self.depth = depth
         self.access = access
+        self.unpack = unpack
+        self.location = dataset.store or access.archive
+        """Root of the archive, or of the store itself."""
         self.cache = BlockCache(
             access.cache_dir,
-            access.archive,
+            self.location,
             dataset=dataset.key,
             depth=depth,
             form=FORM,
             year=year,
         )
-        self.files = StoreFiles(self.cache, access.archive, dataset)
-        self._clients: Set[HttpClient] = set()
+        self.files = StoreFiles(self.cache, self.location, dataset, unpack)
+        self._clients: Set[Client] = set()
 
-    def fetch(self, windows: Sequence[Window], report: Report = silent) -> FetchSummary:
+    def fetch(
+        self,
+        windows: Sequence[Window],
+        report: Report = silent,
+        options: FetchOptions = NO_OPTIONS,
+    ) -> FetchSummary:
         """Bring what the cache lacks of the windows; parts that fail are named, not raised.
 
         Raises: StoreUnusable, DepthNotOffered, DecoderMissing where the store as a whole can't be
         read; Cancelled, DiskFull, NotWritable; what had arrived is kept.
         """
-        with self._client() as client:
-            front = None if self.access.offline else self._front(client)
-            return Fetch(self, client, front, windows, report).run()
+        with self._client(options.gate) as client:
+            order = Order(windows, report, options)
+            return ShardFetch(self, client, self._front(client), order).run()
 
     def read(self, window: Window) -> Tuple[NDArray[np.int8], NDArray[np.float32]]:
         """Return codes (H, W, D) and scales (H, W) from the cache; asks nobody.
@@ -75,7 +96,7 @@ class ZarrStore:
         Raises: StoreUnusable where it is there but not understood; NetworkFailed, AccessRefused,
         Cancelled, DiskFull, NotWritable.
         """
-        if not self.dataset.zarr_dir:
+        if not (self.dataset.zarr_dir or self.dataset.store):
             return False
         try:
             return self._looked_up(bool, otherwise=False)
@@ -106,8 +127,8 @@ class ZarrStore:
 
         return layout_of
 
-    def _front(self, client: HttpClient) -> Front:
-        return Front(client, roots_of(self.access.archive))
+    def _front(self, client: Client) -> Front:
+        return AheadFront(client, roots_of(self.location), Ahead(self.cache))
 
     def _looked_up(self, ask: Callable[[View], _Found], otherwise: _Found) -> _Found:
         with self._client() as client:
@@ -119,8 +140,8 @@ class ZarrStore:
                 return otherwise
 
     @contextlib.contextmanager
-    def _client(self) -> Iterator[HttpClient]:
-        client = HttpClient(self.access.network)
+    def _client(self, gate: Optional[Gate] = None) -> Iterator[Client]:
+        client = open_client(self.location, self.access.network, gate)
         self._clients.add(client)
         try:
             yield client

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Chunks unpacked by the GDAL that QGIS ships, through a Zarr version 2 array in memory.
 
+Where that GDAL was built without the codec, somebody else may do it: an `Unpacker`.
+
 GDAL's exception mode belongs to the host program. With it off, GDAL gives zeros for a chunk that
 it can't unpack, so what it says is looked at after every read, and zeros must be likely.
 """
@@ -23,6 +25,11 @@ from ...errors import DecoderMissing
 from .metadata import ChunkCodec
 from .shards import crc32c
 
+Unpacker = Callable[[Sequence[bytes], ChunkCodec, int], Tuple[NDArray[np.uint8], NDArray[np.bool_]]]
+"""Gives unpacked chunks (n, size) and which of them are damaged (n,), those as zeros.
+
+The chunks are without their CRC. Called from several threads. Raises: DecoderMissing."""
+
 _HEAD = 16
 _MEMCPYED = 0x02
 _FORMATS = {0: "blosclz", 1: "lz4", 2: "snappy", 3: "zlib", 4: "zstd"}
@@ -31,11 +38,12 @@ _ZERO_SHARE = 64
 
 
 def decode(
-    chunks: Sequence[bytes], codec: ChunkCodec, size: int
+    chunks: Sequence[bytes], codec: ChunkCodec, size: int, unpack: Optional[Unpacker] = None
 ) -> Tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Return unpacked chunks (n, size) and which of them are damaged (n,); those are zeros.
 
-    Raises: DecoderMissing where this GDAL lacks what is needed.
+    `unpack` is asked where this GDAL lacks what is needed. Raises: DecoderMissing where there is
+    none, and what it raises.
     """
     out = np.zeros((len(chunks), size), dtype=np.uint8)
     damaged = np.zeros(len(chunks), dtype=np.bool_)
@@ -50,22 +58,52 @@ def decode(
         else:
             packed.append((number, body))
     if packed:
-        check_decoder(codec)
         numbers = [number for number, _ in packed]
         bodies = [body for _, body in packed]
-        out[numbers], damaged[numbers] = _by_gdal(bodies, codec, size)
+        out[numbers], damaged[numbers] = _unpacked(bodies, codec, size, unpack)
     return out, damaged
 
 
-def check_decoder(codec: ChunkCodec) -> None:
-    """Check that chunks of a codec can be unpacked. Raises: DecoderMissing."""
+def check_decoder(codec: ChunkCodec, unpack: Optional[Unpacker] = None) -> None:
+    """Check that there is a way to unpack chunks of a codec. Raises: DecoderMissing."""
+    if unpack is None and _lacking(codec):
+        raise missing(codec)
+
+
+def of_this_gdal() -> Tuple[str, Tuple[str, ...]]:
+    """Return GDAL's version, and what of the packings in use for embeddings it can't unpack."""
+    in_use = (ChunkCodec("blosc", "zstd"), ChunkCodec("zstd"))
+    return gdal.__version__, tuple(filter(None, map(_lacking, in_use)))
+
+
+def missing(codec: ChunkCodec, reason: str = "") -> DecoderMissing:
+    """Return the error that a codec can't be unpacked; `reason`: why the worker could not either."""
+    return DecoderMissing(_lacking(codec) or codec.name, gdal.__version__, reason)
+
+
+def _unpacked(
+    chunks: Sequence[bytes], codec: ChunkCodec, size: int, unpack: Optional[Unpacker]
+) -> Tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    check_decoder(codec, unpack)
+    if unpack is None or not _lacking(codec):
+        out, damaged = _by_gdal(chunks, codec, size)
+    else:
+        out, damaged = unpack(chunks, codec, size)
+    sizes = np.array([len(chunk) for chunk in chunks])
+    unlikely = sizes > 2 * _HEAD + 32 + size / _ZERO_SHARE
+    return out, damaged | (unlikely & ~out.any(axis=1))
+
+
+def _lacking(codec: ChunkCodec) -> str:
+    """Return the name of what this GDAL can't unpack of a codec; empty where it can."""
     if codec.name not in ("blosc", "zstd"):
-        return
+        return ""
     packers, inner = _abilities()
     if codec.name not in packers:
-        raise DecoderMissing(codec.name, gdal.__version__)
+        return codec.name
     if codec.name == "blosc" and codec.cname and codec.cname not in inner:
-        raise DecoderMissing(f"blosc/{codec.cname}", gdal.__version__)
+        return f"blosc/{codec.cname}"
+    return ""
 
 
 @functools.lru_cache(maxsize=1)
@@ -132,10 +170,7 @@ def _by_gdal(
             return np.zeros((1, size), dtype=np.uint8), np.ones(1, dtype=np.bool_)
         parts = [_by_gdal([chunk], codec, size) for chunk in chunks]
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-    sizes = np.array([len(chunk) for chunk in chunks])
-    unlikely = sizes > 2 * _HEAD + 32 + size / _ZERO_SHARE
-    damaged = unlikely & ~out.any(axis=1)
-    return out, damaged
+    return out, np.zeros(len(chunks), dtype=np.bool_)
 
 
 def _read(chunks: Sequence[bytes], codec: ChunkCodec, size: int) -> Optional[NDArray[np.uint8]]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +14,29 @@ from numpy.typing import NDArray
 from .metadata import ArrayMeta
 
 MISSING = (1 << 64) - 1
-PIECE_BYTES = 12_000_000
-"""Longest range that is asked for at once."""
+PIECE_BYTES = (8_000_000, 12_000_000, 16_000_000, 24_000_000, 32_000_000, 48_000_000)
+"""Longest range that is asked for at once: the first of these with which the requests suffice."""
 
-SPARE_SHARE = 0.08
-"""Share of what is wanted that may be fetched in vain to save requests; with the indexes of four
-shards this stays under a tenth for a window of 1000 x 1000 px."""
+ORDINARY_BYTES = PIECE_BYTES[1]
+"""Gaps are closed for ranges of so many bytes at most; longer ones are for where that is too dear."""
 
-SPARE_BYTES = 1 << 19
+LONG_BYTES = PIECE_BYTES[3]
+"""Longest range where the requests don't suffice anyway."""
+
+REQUESTS = 40
+"""So many are enough for a window of 1000 x 1000 px, those for indexes and metadata included,
+wherever it lies and as long as what may be fetched in vain allows."""
+
+RANGE_BYTES = 4_400_000
+"""What a request should bring on average of more than that."""
+
+FEW_BYTES = 4_000_000
+"""Up to so many bytes a request costs more than what is fetched in vain, so there are fewer."""
+
+SPARE_SHARE = 0.0995
+"""Share of what is wanted that may be fetched in vain to save requests, indexes included."""
+
+SPARE_BYTES = 1 << 20
 """So much may always be fetched in vain."""
 
 _POLYNOMIAL = 0x82F63B78
@@ -94,48 +109,108 @@ def parse_index(data: bytes, array: ArrayMeta, time: int, total: int) -> ShardIn
     return ShardIndex(all_starts, all_stops)
 
 
-def plan(objects: Sequence[Sequence[Chunk]], requests: int) -> List[List[Span]]:
+def requests_for(wanted: int, hands: int, asked: int = 0) -> int:
+    """Return how many requests are to bring so many bytes: `hands` at once, `asked` made before."""
+    few = 2 * hands
+    return few if wanted < FEW_BYTES else max(few, REQUESTS - asked, wanted // RANGE_BYTES)
+
+
+def spare_for(wanted: int, spent: int = 0) -> int:
+    """Return how many bytes may be fetched in vain for so many, some spent already (indexes)."""
+    return max(int(wanted * SPARE_SHARE) - spent, SPARE_BYTES)
+
+
+def plan(
+    objects: Sequence[Sequence[Chunk]],
+    requests: int,
+    spare: Optional[int] = None,
+) -> List[List[Span]]:
     """Return, per object, the ranges to ask for; its chunks must be sorted by offset.
 
-    Gaps are closed, the smallest of all objects first, until about `requests` ranges are left or
-    the share that may be fetched in vain is used up.
+    Gaps are closed, the smallest of all objects first, until `requests` ranges are enough, those
+    that are too long cut in parts, or until `spare` bytes are fetched in vain. No fewer requests
+    can do with as few bytes: every gap saves one, whatever its size.
     """
-    gaps: List[Tuple[int, int, int]] = []
-    wanted = 0
-    for number, chunks in enumerate(objects):
-        wanted += sum(chunk.stop - chunk.start for chunk in chunks)
-        gaps += [
-            (max(after.start - before.stop, 0), number, place)
-            for place, (before, after) in enumerate(zip(chunks, chunks[1:]))
-        ]
-    gaps.sort()
-    spare = max(int(wanted * SPARE_SHARE), SPARE_BYTES)
-    left = sum(map(bool, objects)) + len(gaps)
-    closed = set()
-    for gap, number, place in gaps:
-        if gap and (left <= requests or gap > spare):
-            break
-        spare -= gap
-        left -= 1
-        closed.add((number, place))
-    return [list(_spans(chunks, number, closed)) for number, chunks in enumerate(objects)]
+    spans = _Gaps(objects)
+    if spare is None:
+        spare = spare_for(spans.wanted)
+    closed = spans.first_with(requests, ORDINARY_BYTES, spare)
+    fitting = (size for size in PIECE_BYTES if spans.count(closed, size) <= requests)
+    size = next(fitting, LONG_BYTES)
+    return [[part for span in own for part in cut(span, size)] for own in spans.at(closed)]
+
+
+class _Gaps:
+    """Chunks of several objects, and the gaps between them by size."""
+
+    def __init__(self, objects: Sequence[Sequence[Chunk]]) -> None:
+        self._objects = objects
+        edges = np.array(
+            [(chunk.start, chunk.stop) for chunks in objects for chunk in chunks], dtype=np.int64
+        ).reshape(-1, 2)
+        self._starts = edges[:, 0]
+        firsts = np.cumsum([0, *(len(chunks) for chunks in objects)])
+        self._ends = np.array(edges[:, 1])
+        for first, stop in zip(firsts.tolist(), firsts[1:].tolist()):
+            # chunks may share bytes: a range ends where the last of its chunks does
+            self._ends[first:stop] = np.maximum.accumulate(self._ends[first:stop])
+        self.wanted = int((edges[:, 1] - edges[:, 0]).sum())
+        """Bytes of all chunks."""
+        gaps = np.maximum(self._starts[1:] - self._ends[:-1], 0)
+        is_inner = np.ones(len(gaps), dtype=np.bool_)
+        is_inner[firsts[1:-1][(firsts[1:-1] > 0) & (firsts[1:-1] < len(edges))] - 1] = False
+        places = np.flatnonzero(is_inner)
+        order = places[np.argsort(gaps[places], kind="stable")]
+        self._sizes = gaps[order]
+        self._rank = np.full(len(edges), len(gaps) + 1, dtype=np.int64)
+        """Of the gap before each chunk, those before an object's first are never closed."""
+        self._rank[order + 1] = np.arange(len(order))
+
+    def first_with(self, requests: int, size: int, spare: int) -> int:
+        """Return how many gaps to close for so many requests of so many bytes, or all one may."""
+        least = int(np.count_nonzero(self._sizes == 0))
+        most = max(int(np.searchsorted(np.cumsum(self._sizes), spare, side="right")), least)
+        enough = (
+            closed
+            for closed in range(max(least, len(self._rank) - requests), most)
+            if self.count(closed, size) <= requests
+        )
+        return next(enough, most)
+
+    def count(self, closed: int, size: int) -> int:
+        """Return the requests it takes, of at most `size` bytes."""
+        first, last = self._runs(closed)
+        return int((-(-(self._ends[last] - self._starts[first]) // size)).sum())
+
+    def at(self, closed: int) -> Iterator[Iterator[Span]]:
+        """Yield, per object, its ranges."""
+        is_first = self._rank >= closed
+        at = 0
+        for chunks in self._objects:
+            yield _spans(chunks, is_first[at : at + len(chunks)].tolist())
+            at += len(chunks)
+
+    def _runs(self, closed: int) -> Tuple[NDArray[np.int64], NDArray[np.int64]]:
+        first = np.flatnonzero(self._rank >= closed)
+        return first, np.append(first[1:], len(self._rank))[: len(first)] - 1
 
 
 def cut(span: Span, size: int) -> List[Span]:
-    """Return a range in parts of at most `size` bytes, or of one chunk."""
-    parts: List[List[Chunk]] = []
+    """Return a range in equal parts of about at most `size` bytes, or of one chunk."""
+    count = -(-(span.stop - span.start) // size)
+    if count <= 1:
+        return [span]
+    parts: List[List[Chunk]] = [[] for _ in range(count)]
     for chunk in span.chunks:
-        if not parts or chunk.stop - parts[-1][0].start > size:
-            parts.append([])
-        parts[-1].append(chunk)
-    return [_span(part) for part in parts]
+        middle = (chunk.start + chunk.stop) // 2 - span.start
+        parts[min(middle * count // (span.stop - span.start), count - 1)].append(chunk)
+    return [_span(part) for part in parts if part]
 
 
-def _spans(chunks: Sequence[Chunk], number: int, closed: set[Tuple[int, int]]) -> Iterator[Span]:
+def _spans(chunks: Sequence[Chunk], is_first: Sequence[bool]) -> Iterator[Span]:
     run: List[Chunk] = []
-    for place, chunk in enumerate(chunks):
-        is_apart = bool(run) and (number, place - 1) not in closed
-        if is_apart or (run and chunk.stop - run[0].start > PIECE_BYTES):
+    for chunk, is_apart in zip(chunks, is_first):
+        if run and is_apart:
             yield _span(run)
             run = []
         run.append(chunk)

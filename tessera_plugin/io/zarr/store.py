@@ -5,18 +5,15 @@
     <cache>/<archive>/<dataset>/zarr/<path, joined by ~>                        metadata
     <cache>/<archive>/<dataset>/d<depth>/zarr/<year>/tiles/<shard>.shard        indexes of a shard
 
-Each file is a line of JSON with a checksum, and what was received.
+Each file is a line of JSON with a checksum, and what was received; see `kept`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
-import json
 import threading
 import time
-import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
@@ -27,10 +24,10 @@ from numpy.typing import NDArray
 from ...errors import AccessRefused, NetworkFailed, StoreUnusable
 from ...values import Dataset, Window
 from ..cache import MAX_TILES, BlockCache, Identity, Layout, ObjectInfo, archive_identity
-from ..files import write_bytes, write_error
-from ..http import NotFound, NotModified, RangeReply
+from ..objects import NotFound, NotModified, RangeReply, is_sound
 from ..sources.mirrors import Front
-from .decode import decode
+from .decode import Unpacker, decode
+from .kept import Kept, Signature, signature
 from .metadata import (
     ArrayMeta,
     Document,
@@ -44,7 +41,6 @@ from .metadata import (
 )
 from .shards import IndexDamaged, ShardIndex, parse_index
 
-FORMAT = 1
 SESSION_S = 3600.0
 """How long a process believes that the root has not changed."""
 
@@ -156,16 +152,27 @@ class ShardInfo:
 class StoreFiles:
     """A store's files in the cache, and how they get there."""
 
-    def __init__(self, cache: BlockCache, archive: str, dataset: Dataset) -> None:
+    def __init__(
+        self,
+        cache: BlockCache,
+        archive: str,
+        dataset: Dataset,
+        unpack: Optional[Unpacker] = None,
+    ) -> None:
         self.cache = cache
-        self.store = dataset.zarr_dir
-        self.folder = cache.root / archive_identity(archive) / dataset.key / "zarr"
-        self._prefix = f"zarr/{dataset.zarr_dir}"
+        self.store = dataset.store or dataset.zarr_dir
+        """As people are told."""
+        self.unpack = unpack
+        location = dataset.store or archive
+        self.folder = cache.root / archive_identity(location) / dataset.key / "zarr"
+        self._prefix = "" if dataset.store else f"zarr/{dataset.zarr_dir}/"
+        self._kept = Kept()
+        self._held_root: Optional[Tuple[Root, str]] = None
         self._parsed: Dict[Tuple[str, int, int], Dict[int, Tuple[Group, ...]]] = {}
 
     def path(self, key: str) -> str:
         """Return the path of an object in the archive."""
-        return f"{self._prefix}/{key}"
+        return f"{self._prefix}{key}"
 
     def view(self, depth: int, year: int, front: Optional[Front] = None) -> Optional[View]:
         """Return what the store says of itself; None where nobody may be asked and it is not kept.
@@ -175,15 +182,24 @@ class StoreFiles:
         path = self.folder / "zarr.json"
         if front is not None:
             self._refresh(path, front)
-        signature = _signature(path)
-        if signature is None:
+        found = self._root(path)
+        if found is None and front is not None:
+            self._refresh(path, front)
+            found = self._root(path)
+        return View(self, *found, depth=depth, year=year, front=front) if found else None
+
+    def _root(self, path: Path) -> Optional[Tuple[Root, str]]:
+        """Return the root that is kept, and its identity; a damaged one is let go."""
+        if self._kept.is_held(path):
+            return self._held_root
+        kept = signature(path)
+        if kept is None:
             return None
         with _parsing:
-            found = _root(self.store, path, signature)
+            found = _root_of(self.store, path, kept)
         if found is None:
-            _delete(path)
-            return None if front is None else self.view(depth, year, front)
-        return View(self, found[0], found[1], depth=depth, year=year, front=front)
+            self._kept.delete(path)
+        return found
 
     def groups_of(self, root: str, depth: int, year: int) -> Dict[int, Tuple[Group, ...]]:
         """Return the groups that have been parsed, by zone; to be added to."""
@@ -195,12 +211,12 @@ class StoreFiles:
 
     def _refresh(self, path: Path, front: Front) -> None:
         """Ask for the root, once a session, unless it is the one that is kept."""
-        head, _ = _load(path)
+        head, _ = self._kept.load(path)
         last = _asked.get(str(self.folder))
         if head is not None and last is not None and time.monotonic() - last < SESSION_S:
             return
         try:
-            reply = front.get(self.path("zarr.json"), str(head["etag"]) if head else "")
+            reply = self._whole("zarr.json", front, str(head["etag"]) if head else "")
         except NotModified:
             pass
         except NotFound as error:
@@ -210,9 +226,10 @@ class StoreFiles:
                 raise
             return
         else:
-            parse_root(self.store, reply.data)
+            root = parse_root(self.store, reply.data)
             identity = hashlib.sha256(reply.data).hexdigest()[:16]
-            _keep(path, {"etag": reply.etag, "root": identity}, reply.data)
+            self._kept.keep(path, {"etag": reply.etag, "root": identity}, reply.data)
+            self._held_root = root, identity
         _asked[str(self.folder)] = time.monotonic()
 
     def document(self, path: str, root: str, front: Optional[Front]) -> Optional[bytes]:
@@ -221,38 +238,51 @@ class StoreFiles:
         Raises: NotKept, NetworkFailed, AccessRefused.
         """
         file = self.folder / path.replace("/", "~")
-        head, data = _load(file)
+        head, data = self._kept.load(file)
         if head is not None and head.get("root") == root:
             return None if head.get("absent") else data
         if front is None:
             raise NotKept(path)
         try:
-            data = front.get(self.path(path)).data
+            data = self._whole(path, front).data
         except NotFound:
-            _keep(file, {"root": root, "absent": True}, b"")
+            self._kept.keep(file, {"root": root, "absent": True}, b"")
             return None
-        _keep(file, {"root": root}, data)
+        self._kept.keep(file, {"root": root}, data)
         return data
+
+    def _whole(self, key: str, front: Front, known_etag: str = "") -> RangeReply:
+        """Ask for a small object; once more where its checksum is not the published one.
+
+        One that comes the same again is taken: not every server's ETags are checksums.
+        """
+        path = self.path(key)
+        reply = front.get(path, known_etag)
+        if is_sound(reply):
+            return reply
+        again = front.get(path)
+        if not is_sound(again) and again.data != reply.data:
+            raise NetworkFailed(front.url(path), "it comes different each time")
+        return again
 
     # --- shards
 
     def info(self, name: str) -> Optional[ShardInfo]:
         """Return what is known of a shard, or None."""
+        head = self._kept.head(self._shard_path(name))
         try:
-            with self._shard_path(name).open("rb") as stream:
-                head = json.loads(stream.readline())
-            if head.pop("format") != FORMAT or head["info"]["name"] != name:
+            if head is None or head["info"]["name"] != name:
                 return None
             kept = head["info"]
             for part in ("codes", "scales"):
                 kept[part] = ObjectInfo(**kept[part]) if kept[part] else None
             return ShardInfo(**kept)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (TypeError, KeyError, AttributeError):
             return None
 
     def indexes(self, shard: Shard, info: ShardInfo) -> Optional[Dict[str, ShardIndex]]:
         """Return a shard's indexes by `codes` and `scales`; None where they can't be used."""
-        head, data = _load(self._shard_path(shard.name))
+        head, data = self._kept.load(self._shard_path(shard.name))
         if head is None:
             return None
         found: Dict[str, ShardIndex] = {}
@@ -270,19 +300,33 @@ class StoreFiles:
         return found
 
     def keep_shard(self, info: ShardInfo, raw: bytes) -> None:
-        """Remember a shard and its indexes. Raises: DiskFull, NotWritable."""
-        _keep(self._shard_path(info.name), {"info": asdict(info)}, raw)
+        """Remember a shard and its indexes. Raises: DiskFull."""
+        self._kept.keep(self._shard_path(info.name), {"info": asdict(info)}, raw)
 
     def mark_unusual(self, name: str) -> None:
-        """Remember that a shard is unusual. Raises: DiskFull, NotWritable."""
-        head, data = _load(self._shard_path(name))
+        """Remember that a shard is unusual. Raises: DiskFull."""
+        head, data = self._kept.load(self._shard_path(name))
         if head is not None and not head["info"]["unusual"]:
             head["info"]["unusual"] = True
-            _keep(self._shard_path(name), head, data)
+            self._kept.keep(self._shard_path(name), head, data)
+
+    def mark_old(self, name: str) -> None:
+        """Have a shard asked for again when somebody may be. Raises: DiskFull."""
+        head, data = self._kept.load(self._shard_path(name))
+        if head is not None:
+            head["info"].update(checked=0.0, root="")
+            self._kept.keep(self._shard_path(name), head, data)
+
+    def forget_absent(self) -> None:
+        """Forget which objects of the store are not there."""
+        for path in self.folder.glob("*~*"):
+            head, _ = self._kept.load(path)
+            if head is not None and head.get("absent"):
+                self._kept.delete(path)
 
     def forget_shard(self, name: str) -> None:
         """Forget a shard: its blocks are not used before it is known again."""
-        _delete(self._shard_path(name))
+        self._kept.delete(self._shard_path(name))
 
     def ask_shard(self, shard: Shard, root: str, front: Front) -> Tuple[ShardInfo, bytes]:
         """Return what the server says of a shard, and its indexes as they are.
@@ -459,54 +503,17 @@ class View:
             data = self.files.document(key, self.identity, self._front)
             if data is None:
                 continue
-            out, damaged = decode([data], array.codec, array.chunk_bytes)
+            out, damaged = decode([data], array.codec, array.chunk_bytes, self.files.unpack)
             if damaged[0]:
                 raise StoreUnusable(store, f"{key} is damaged")
             values[number * size : (number + 1) * size] = out[0].view(array.numpy_dtype)
         return values[:count]
 
 
-# --- files
-
-
 @functools.lru_cache(maxsize=4)
-def _root(store: str, path: Path, _signature: Tuple[int, int, int]) -> Optional[Tuple[Root, str]]:
+def _root_of(store: str, path: Path, _signature: Signature) -> Optional[Tuple[Root, str]]:
     """Return the root that is kept, and its identity; None where it is damaged."""
-    head, data = _load(path)
+    head, data = Kept().load(path)
     if head is None:
         return None
     return parse_root(store, data), str(head["root"])
-
-
-def _signature(path: Path) -> Optional[Tuple[int, int, int]]:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
-
-
-def _load(path: Path) -> Tuple[Optional[Dict[str, Any]], bytes]:
-    """Return a kept file's head and body; no head where there is none that is sound."""
-    try:
-        line, _, body = path.read_bytes().partition(b"\n")
-        head = json.loads(line)
-        is_sound = head.pop("format") == FORMAT and head.pop("crc") == zlib.crc32(body)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None, b""
-    return (head, body) if is_sound else (None, b"")
-
-
-def _keep(path: Path, head: Dict[str, Any], body: bytes) -> None:
-    """Write a kept file. Raises: DiskFull, NotWritable."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(path, error) from error
-    line = json.dumps({"format": FORMAT, "crc": zlib.crc32(body), **head}).encode()
-    write_bytes(path, line + b"\n" + body)
-
-
-def _delete(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink()

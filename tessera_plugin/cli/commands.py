@@ -1,0 +1,236 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the commands do: from arguments to the engine's requests, from its results to sentences."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+from .. import errors, paths
+from ..engine import classify as classifying
+from ..engine import compare as comparing
+from ..engine import coverage as covering
+from ..engine import embeddings, export, samples, training
+from ..engine.catalog import DATASETS
+from ..engine.embeddings import FetchResult, FetchSummary
+from ..engine.unpack import by_worker
+from ..engine.worker import WorkerClient, open_worker
+from ..progress import part
+from .network import access_of, dataset_key
+from .teller import FAILED, OK, PARTS_MISSING, BadArguments, Teller, error_facts
+
+_FORMS = {"zarr": "the Zarr store", "npy": "the NPY tiles"}
+
+
+def datasets(_options: argparse.Namespace, teller: Teller) -> int:
+    """List the datasets."""
+    rows = [
+        {
+            "key": d.key,
+            "title": d.title,
+            "years": list(d.years),
+            "depth": d.depth,
+            "depths": list(d.depths),
+            "forms": list(d.forms()),
+        }
+        for d in DATASETS
+    ]
+    lines = [
+        f"{d.key:<16} {d.title:<30} {d.years[0]}-{d.years[-1]}  {'+'.join(d.forms()):<8}  "
+        f"{', '.join(map(str, d.depths))}"
+        for d in DATASETS
+    ]
+    teller.listed(rows, lines)
+    return OK
+
+
+def coverage(options: argparse.Namespace, teller: Teller) -> int:
+    """Say what is published of an extent, what of it is kept, and what the rest costs."""
+    access = access_of(options, teller.report)
+    with _Worker() as worker:
+        found = covering.coverage(
+            covering.CoverageRequest(
+                dataset_key(options, access), options.year, options.bbox, access, options.depth
+            ),
+            teller.report,
+            unpack=by_worker(worker),
+        )
+    teller.result(found.to_json(), found.sentences())
+    return PARTS_MISSING if found.failed else OK
+
+
+def fetch(options: argparse.Namespace, teller: Teller) -> int:
+    """Bring embeddings into the cache, and write them to a file if one is named."""
+    years: Sequence[int] = options.year
+    if options.out and len(years) > 1:
+        raise BadArguments("--out takes one year; leave it out to fill the cache with several.")
+    access = access_of(options, teller.report)
+    request = embeddings.FetchRequest(
+        dataset=dataset_key(options, access), year=years[0], extent=options.bbox, access=access,
+        limit_px=options.limit_px, depth=options.depth,
+    )  # fmt: skip
+    with _Worker() as worker:
+        if len(years) > 1:
+            return _told_years(
+                embeddings.fetch_years(request, years, teller.report, worker=worker), teller
+            )
+        share = 0.9 if options.out else 1.0
+        fetched = embeddings.fetch(request, part(teller.report, 0.0, share), worker=worker)
+    files: Sequence[str] = ()
+    if options.out:
+        files = export.export(fetched, access, options.out, part(teller.report, 0.9, 1.0))
+    lines = [*(f"Wrote {file}" for file in files), *_fetched_lines(fetched.summary)]
+    teller.result({"files": list(files), **_year_facts(fetched)}, [*lines, *_form_lines(fetched)])
+    return _status(fetched.summary)
+
+
+def compare(options: argparse.Namespace, teller: Teller) -> int:
+    """Say whether a few pixels are the same in a dataset's store and in its tiles."""
+    access = access_of(options, teller.report)
+    found = comparing.compare(
+        comparing.CompareRequest(
+            dataset_key(options, access), options.year, options.bbox, access
+        ),
+        teller.report,
+    )  # fmt: skip
+    teller.result({**_facts(found), "agrees": found.agrees}, [found.sentence()])
+    if found.agrees:
+        return OK
+    return FAILED if found.pixels else PARTS_MISSING
+
+
+def train(options: argparse.Namespace, teller: Teller) -> int:
+    """Train a head on labelled samples."""
+    access = access_of(options, teller.report)
+    request = training.TrainRequest(
+        labels=samples.load_labels(options.samples, options.class_field),
+        dataset=dataset_key(options, access),
+        year=options.year,
+        access=access,
+        params=training.TrainParams(
+            kind=options.head, test_share=options.test_share, seed=options.seed
+        ),
+        out=options.out,
+        depth=options.depth,
+    )
+    with _Worker() as worker:
+        trained = training.train(request, teller.report, worker)
+    accuracy = trained.head.accuracy
+    facts = {
+        "head": trained.head_path,
+        "id": trained.head.id,
+        "depth": trained.head.depth,
+        "classes": [c.name for c in trained.head.classes],
+        "accuracy": accuracy.to_json() if accuracy else None,
+        "training": dict(trained.head.training),
+        "samples": _facts(trained.samples),
+        "fetched": _facts(trained.fetched),
+    }
+    if options.report:
+        Path(options.report).write_text(json.dumps(facts, indent=2, default=str), "utf-8")
+    told = [accuracy.sentence()] if accuracy else ["There were too few labels to test the head."]
+    teller.result(facts, [f"Wrote {trained.head_path}", *told, *_fetched_lines(trained.fetched)])
+    return _status(trained.fetched)
+
+
+def classify(options: argparse.Namespace, teller: Teller) -> int:
+    """Write a map of an extent."""
+    request = classifying.ClassifyRequest(
+        head_path=options.head, year=options.year, extent=options.bbox,
+        access=access_of(options, teller.report), out=options.out,
+        confidence_out=options.confidence, limit_px=options.limit_px,
+    )  # fmt: skip
+    with _Worker() as worker:
+        result = classifying.publish(classifying.classify(request, teller.report, worker))
+    files = [*result.maps, *([result.mosaic] if result.mosaic else []), *result.confidences]
+    lines = [f"Wrote {file}" for file in files]
+    lines += [f"{c.name:<24} {c.hectares:12,.2f} ha" for c in result.classes]
+    teller.result(
+        {**_facts(result), "fetched": _facts(result.fetched)},
+        [*lines, *_fetched_lines(result.fetched)],
+    )
+    return _status(result.fetched)
+
+
+# --- helpers
+
+
+class _Worker:
+    """The private environment's worker for one command; None where it is not there.
+
+    Nothing is started before somebody needs it.
+    """
+
+    def __init__(self) -> None:
+        python = paths.worker_python()
+        self._client = open_worker(str(python)) if python.exists() else None
+
+    def __enter__(self) -> Optional[WorkerClient]:
+        return self._client
+
+    def __exit__(self, *_error: object) -> None:
+        if self._client is not None:
+            self._client.stop()
+
+
+def _told_years(results: Sequence[FetchResult], teller: Teller) -> int:
+    """Say what became of each of several years, and return the exit status."""
+    lines: List[str] = []
+    for result in results:
+        told = [str(result.error)] if result.error else _fetched_lines(result.summary)
+        more = [] if result.error else _form_lines(result)
+        lines += [f"{result.year}: {line}" for line in (*told, *more)]
+    teller.result({"years": [_year_facts(result) for result in results]}, lines)
+    if all(result.error for result in results):
+        return FAILED
+    is_missing = any(
+        result.summary.failed
+        or (result.error and not isinstance(result.error, errors.NothingPublished))
+        for result in results
+    )
+    return PARTS_MISSING if is_missing else OK
+
+
+def _year_facts(result: FetchResult) -> Dict[str, Any]:
+    return {
+        "dataset": result.dataset,
+        "year": result.year,
+        "depth": result.depth,
+        "form": result.form,
+        "form_reason": result.form_reason,
+        "error": error_facts(result.error) if result.error else None,
+        "fetched": _facts(result.summary),
+    }
+
+
+def _form_lines(result: FetchResult) -> List[str]:
+    if not result.form_reason:
+        return [f"Read from {_FORMS[result.form]}."]
+    return [f"Read from {_FORMS[result.form]}: {result.form_reason}."]
+
+
+def _status(summary: FetchSummary) -> int:
+    return PARTS_MISSING if summary.failed else OK
+
+
+def _facts(value: Any) -> Dict[str, Any]:  # noqa: ANN401 - any dataclass
+    return dataclasses.asdict(value)
+
+
+def _fetched_lines(summary: FetchSummary) -> List[str]:
+    lines = [
+        (
+            f"{summary.valid_px:,} of {summary.pixels:,} pixels are valid; "
+            f"{summary.bytes_fetched / 1e6:,.1f} MB were fetched in {summary.requests} requests."
+        )
+    ]
+    if summary.absent:
+        lines.append(f"Not published: {', '.join(summary.absent)}.")
+    if summary.unusual:
+        lines.append(f"Unusual values, kept as they are: {', '.join(summary.unusual)}.")
+    lines += [f"Missing: {failure.part} ({failure.reason})." for failure in summary.failed]
+    return lines

@@ -1,0 +1,226 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The commands and their arguments."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Callable, List, Sequence, Tuple
+
+from .. import paths
+from ..values import FORMS, PUBLIC_ARCHIVE, Extent, NetworkSettings
+from . import cache_commands, commands
+
+_DEFAULT_LIMIT_PX = 50_000_000
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="tessera_plugin", description="TESSERA embeddings to land-cover maps."
+    )
+    adding = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    datasets = adding.add_parser("datasets", help="list the datasets")
+    datasets.add_argument("--json", action="store_true")
+    datasets.set_defaults(run=commands.datasets)
+
+    common = _common()
+    coverage = adding.add_parser(
+        "coverage", parents=[common], help="what is published of an extent, and what it costs"
+    )
+    _add_dataset(coverage)
+    _add_place(coverage)
+    coverage.set_defaults(run=commands.coverage)
+
+    fetch = adding.add_parser(
+        "fetch", parents=[common], help="embeddings of an extent into the cache, or to a file"
+    )
+    _add_dataset(fetch)
+    _add_place(fetch, year=years_of, metavar="YEARS")
+    fetch.add_argument(
+        "--out", type=_file_of(".npz", ".tif"), metavar="FILE", help="of one year; else cache only"
+    )
+    fetch.set_defaults(run=commands.fetch)
+
+    compare = adding.add_parser(
+        "compare", parents=[common], help="whether a dataset's store and its tiles agree"
+    )
+    _add_dataset(compare)
+    _add_place(compare)
+    compare.set_defaults(run=commands.compare)
+    _add_train(adding.add_parser("train", parents=[common], help="a head from labelled samples"))
+
+    classify = adding.add_parser("classify", parents=[common], help="a map of an extent")
+    _add_place(classify)
+    classify.add_argument("--head", required=True, metavar="HEAD")
+    classify.add_argument("--out", required=True, type=_file_of(".tif"), metavar="MAP.tif")
+    classify.add_argument("--confidence", type=_file_of(".tif"), metavar="CONF.tif")
+    classify.set_defaults(run=commands.classify)
+    _add_cache(adding.add_parser("cache", help="what is kept of what was fetched"))
+    return top
+
+
+def with_joined_bbox(arguments: Sequence[str]) -> List[str]:
+    """Return the arguments with `--bbox -0.2,…` as one: argparse takes it for an option else."""
+    joined: List[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--bbox":
+            joined[-1] = f"--bbox={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def years_of(text: str) -> Tuple[int, ...]:
+    """Return the years of `2020`, `2018-2020` or `2018,2020`, each once, as they are given."""
+    years: List[int] = []
+    try:
+        for one in text.split(","):
+            first, dash, last = one.partition("-")
+            years += range(int(first), int(last if dash else first) + 1)
+    except ValueError:
+        years = []
+    if not years or len(years) > 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not YEAR, FIRST-LAST or YEAR,YEAR")
+    return tuple(dict.fromkeys(years))
+
+
+# --- what several commands share
+
+
+def _common() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--archive",
+        default=PUBLIC_ARCHIVE,
+        metavar="URL",
+        help="root of an archive in the published layout, or its folder",
+    )
+    common.add_argument(
+        "--store",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="a Zarr store outside any archive, or its folder; may be given several times",
+    )
+    common.add_argument("--form", choices=FORMS, help="read only stores, or only tiles")
+    _add_cache_dir(common)
+    common.add_argument("--offline", action="store_true", help="ask nothing of the network")
+    common.add_argument(
+        "--limit-rate",
+        type=_positive,
+        default=0.0,
+        metavar="MB/s",
+        help="most megabytes received per second",
+    )
+    common.add_argument(
+        "--connections",
+        type=_count,
+        default=NetworkSettings.connections,
+        metavar="N",
+        help="requests at once (default %(default)s)",
+    )
+    common.add_argument("--json", action="store_true", help="progress and result as JSON lines")
+    common.add_argument(
+        "--limit-px",
+        type=int,
+        default=_DEFAULT_LIMIT_PX,
+        metavar="N",
+        help="refuse extents of more pixels (default %(default)s)",
+    )
+    return common
+
+
+def _add_cache_dir(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--cache", default=str(paths.cache_dir()), metavar="DIR")
+
+
+def _add_dataset(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--dataset", metavar="KEY", help="may be left out with one --store")
+    command.add_argument(
+        "--depth", type=_count, default=0, metavar="N", help="first N dimensions only"
+    )
+
+
+def _add_place(
+    command: argparse.ArgumentParser, year: Callable[[str], object] = int, metavar: str = "YEAR"
+) -> None:
+    command.add_argument("--year", required=True, type=year, metavar=metavar)
+    command.add_argument(
+        "--bbox", required=True, type=_bbox, metavar="W,S,E,N", help="degrees, EPSG:4326"
+    )
+
+
+def _add_train(train: argparse.ArgumentParser) -> None:
+    _add_dataset(train)
+    train.add_argument("--year", required=True, type=int)
+    train.add_argument("--samples", required=True, metavar="FILE")
+    train.add_argument("--class-field", required=True, metavar="NAME")
+    train.add_argument("--head", required=True, choices=("instant", "mlp"))
+    train.add_argument("--out", required=True, metavar="HEAD")
+    train.add_argument("--test-share", type=_share, default=0.3)
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--report", metavar="FILE.json")
+    train.set_defaults(run=commands.train)
+
+
+def _add_cache(cache: argparse.ArgumentParser) -> None:
+    common = argparse.ArgumentParser(add_help=False)
+    _add_cache_dir(common)
+    common.add_argument("--json", action="store_true")
+    adding = cache.add_subparsers(dest="what", required=True, metavar="WHAT")
+    usage = adding.add_parser("usage", parents=[common], help="how much is kept, of what")
+    usage.set_defaults(run=cache_commands.usage)
+    clear = adding.add_parser("clear", parents=[common], help="remove what is kept")
+    clear.add_argument("--dataset", default="", metavar="KEY")
+    clear.add_argument("--year", type=int, default=0)
+    clear.set_defaults(run=cache_commands.clear)
+    evict = adding.add_parser("evict", parents=[common], help="remove what was used longest ago")
+    evict.add_argument("--limit-gb", required=True, type=_positive, metavar="GB")
+    evict.set_defaults(run=cache_commands.evict)
+    move = adding.add_parser("move", parents=[common], help="move what is kept to another folder")
+    move.add_argument("target", metavar="DIR")
+    move.set_defaults(run=cache_commands.move)
+
+
+# --- values
+
+
+def _bbox(text: str) -> Extent:
+    try:
+        west, south, east, north = (float(number) for number in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not W,S,E,N in degrees") from None
+    return Extent(west, south, east, north)
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share < 1:
+        raise argparse.ArgumentTypeError("it must be at least 0 and less than 1")
+    return share
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError("it must be 0 or more")
+    return number
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("it must be 1 or more")
+    return number
+
+
+def _file_of(*suffixes: str) -> Callable[[str], str]:
+    def checked(text: str) -> str:
+        if Path(text).suffix.lower() not in suffixes:
+            raise argparse.ArgumentTypeError(f"{text!r} must end in {' or '.join(suffixes)}")
+        return os.fspath(Path(text).absolute())
+
+    return checked

@@ -1,0 +1,267 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A block's file: one record of numpy's format with a checksum over all that decides a pixel.
+
+Files are read into memory, not mapped: a mapped file ends the whole program when its USB stick is
+pulled out or its network drive goes away, a read fails with an error that can be handled.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import io
+import json
+import os
+import zlib
+from dataclasses import astuple
+from pathlib import Path
+from typing import IO, Any, Dict, List, Mapping, Optional, Sequence
+
+import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
+
+from ..values import BLOCK_PX, Window
+from .cache_blocks import NO_OWNER, Block, Identity, Layout, Origin, Provenance
+
+FORMAT = 1
+META_BYTES = 4096
+HEADER_BYTES = 512
+"""Most that the header of numpy's format takes, about."""
+
+_LONGEST_HEADER = 4096
+_MAGIC = b"\x93NUMPY\x01\x00"
+_EDGE = (BLOCK_PX, BLOCK_PX)
+
+_helpers: Any = npy_format
+
+
+class Damaged(Exception):  # noqa: N818 - io-internal
+    """A file that is no sound block."""
+
+
+@functools.lru_cache(maxsize=8)
+def dtype_of(depth: int) -> np.dtype[np.void]:
+    """Return the type of a record."""
+    return np.dtype([("codes", "i1", (*_EDGE, depth)), *_TAIL])
+
+
+_TAIL: List[Any] = [
+    ("scales", "<f4", _EDGE),
+    ("consulted", "<u2", _EDGE),
+    ("owner", "u1", _EDGE),
+    ("crc", "<u4"),
+    ("meta", "u1", (META_BYTES,)),
+]
+_TAIL_TYPE: np.dtype[np.void] = np.dtype(_TAIL)
+
+
+def empty_record(depth: int) -> NDArray[np.void]:
+    """Return a record of which nothing is known."""
+    record = np.zeros(1, dtype=dtype_of(depth))
+    record["scales"] = np.nan
+    record["owner"] = NO_OWNER
+    return record
+
+
+def empty_block(depth: int) -> Block:
+    """Return a block of which nothing is known."""
+    return block_of(empty_record(depth), depth, {})
+
+
+def block_of(record: NDArray[np.void], depth: int, sources: Mapping[str, Identity]) -> Block:
+    """Return a record's arrays; one that was read without codes gives (0, 0, D)."""
+    fields = record.dtype.names or ()
+    codes = record["codes"][0] if "codes" in fields else np.zeros((0, 0, depth), dtype=np.int8)
+    scales, owner, consulted = (record[name][0] for name in ("scales", "owner", "consulted"))
+    return Block(codes, scales, owner, consulted, sources)
+
+
+def copy_into(record: NDArray[np.void], block: Block) -> None:
+    """Fill a record with a block's arrays."""
+    record["codes"][0] = block.codes
+    record["scales"][0] = block.scales
+    record["owner"][0] = block.owner
+    record["consulted"][0] = block.consulted
+
+
+# --- files
+
+
+def file_parts(record: NDArray[np.void], depth: int) -> Sequence[Any]:
+    """Return what a record's file holds, after noting its checksum in the record."""
+    record["crc"] = checksum(record)
+    return [_header(depth), record.view(np.uint8).data]
+
+
+def read(stream: IO[bytes], size: int, depth: int, *, codes: bool = True) -> NDArray[np.void]:
+    """Return the record of a file of `size` bytes; not verified. Raises: Damaged, OSError."""
+    dtype = dtype_of(depth)
+    header_bytes = size - dtype.itemsize
+    if not 0 < header_bytes <= _LONGEST_HEADER:
+        raise Damaged
+    header = bytearray(header_bytes)
+    _fill(stream, memoryview(header))
+    if not _means_record(bytes(header), depth):
+        raise Damaged
+    if not codes:
+        stream.seek(size - _TAIL_TYPE.itemsize)
+    # not zeros: each page would be cleared before it is read into
+    record: NDArray[np.void] = np.empty(1, dtype=dtype if codes else _TAIL_TYPE)
+    _fill(stream, record.view(np.uint8).data)
+    return record
+
+
+def verify(record: NDArray[np.void]) -> None:
+    """Check a whole record. Raises: Damaged."""
+    if int(record["crc"][0]) != checksum(record):
+        raise Damaged
+
+
+def checksum(record: NDArray[np.void]) -> int:
+    """Return the CRC-32 of everything but the checksum itself."""
+    raw = record.view(np.uint8).data
+    fields = record.dtype.fields
+    at = int(fields["crc"][1]) if fields else 0
+    return zlib.crc32(raw[at + 4 :], zlib.crc32(raw[:at]))
+
+
+def from_bytes(data: bytes, depth: int) -> NDArray[np.void]:
+    """Return the record of a file's bytes, verified. Raises: Damaged."""
+    record = read(io.BytesIO(data), len(data), depth)
+    verify(record)
+    return record
+
+
+def meta_of_file(path: Path) -> Dict[str, Any]:
+    """Return what a block's record says of itself, not verified; empty where it can't be read."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(-META_BYTES, io.SEEK_END)
+            return _parsed(stream.read(META_BYTES))
+    except OSError:
+        return {}
+
+
+def _fill(stream: IO[bytes], view: memoryview) -> None:
+    """Fill a buffer from a file. Raises: Damaged where the file ends before."""
+    at = 0
+    while at < len(view):
+        count = stream.readinto(view[at:])  # type: ignore[attr-defined]
+        if not count:
+            raise Damaged
+        at += count
+
+
+def _header(depth: int) -> bytes:
+    stream = io.BytesIO()
+    described = _helpers.header_data_from_array_1_0(np.empty(1, dtype=dtype_of(depth)))
+    _helpers.write_array_header_1_0(stream, described)
+    return stream.getvalue()
+
+
+@functools.lru_cache(maxsize=16)
+def _means_record(header: bytes, depth: int) -> bool:
+    """Whether a header describes our record; its spacing depends on the version of numpy."""
+    if header[:8] != _MAGIC or int.from_bytes(header[8:10], "little") != len(header) - 10:
+        return False
+    try:
+        told = ast.literal_eval(header[10:].decode("latin1"))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return False
+    described = _helpers.dtype_to_descr(dtype_of(depth))
+    return bool(told == {"descr": described, "fortran_order": False, "shape": (1,)})
+
+
+# --- what a record says of itself
+
+
+def write_meta(record: NDArray[np.void], layout: Layout, provenance: Provenance) -> None:
+    """Note in a record how tiles lie over its block, and where it comes from."""
+    meta = {
+        "format": FORMAT,
+        "names": layout.names,
+        "sources": provenance.sources,
+        "time": int(provenance.time),
+        "of": list(astuple(provenance.origin)),
+        "at": _place(layout.block),
+        "location": provenance.location,
+    }
+    text = json.dumps(meta, separators=(",", ":")).encode()
+    if len(text) > META_BYTES:  # for people only
+        text = json.dumps({**meta, "location": ""}, separators=(",", ":")).encode()
+    record["meta"][0] = np.frombuffer(text.ljust(META_BYTES), dtype=np.uint8)
+
+
+def sources_of(
+    record: NDArray[np.void], layout: Layout, origin: Origin
+) -> Optional[Dict[str, Identity]]:
+    """Return a block's sources, or None if they are not what the layout's tiles are now.
+
+    None also where the file belongs elsewhere: a block in another's place has the wrong pixels.
+    """
+    meta = _meta_of(record)
+    if meta.get("format") != FORMAT or meta.get("names") != list(layout.names):
+        return None
+    if not _is_at_home(meta, layout.block, origin):
+        return None
+    now = dict(zip(layout.names, layout.identities))
+    sources = _sources(meta)
+    if any(now.get(name) != identity for name, identity in sources.items()):
+        return None
+    return sources
+
+
+def provenance_of(record: NDArray[np.void], block: Window, origin: Origin) -> Optional[Provenance]:
+    """Return where a block comes from; None where the file belongs elsewhere."""
+    meta = _meta_of(record)
+    if meta.get("format") != FORMAT or not _is_at_home(meta, block, origin):
+        return None
+    return Provenance(
+        origin,
+        str(meta.get("location", "")),
+        float(meta.get("time", 0)),
+        _sources(meta),
+    )
+
+
+def location_in(path: Path) -> str:
+    """Return the archive's address that a block's file names; empty where it names none.
+
+    This look is no use of the block: the time of its last use stays, where it can be set.
+    """
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        location = str(meta_of_file(path).get("location", ""))
+        with contextlib.suppress(OSError):
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        return location
+    return ""
+
+
+def _is_at_home(meta: Dict[str, Any], block: Window, origin: Origin) -> bool:
+    """Whether a record lies where it was written for; blocks of earlier versions don't say."""
+    place, of = _place(block), list(astuple(origin))
+    return bool(meta.get("at", place) == place and meta.get("of", of) == of)
+
+
+def _place(block: Window) -> List[int]:
+    return [block.zone, block.row, block.col]
+
+
+def _sources(meta: Dict[str, Any]) -> Dict[str, Identity]:
+    return {name: (pair[0], pair[1]) for name, pair in meta.get("sources", {}).items()}
+
+
+def _meta_of(record: NDArray[np.void]) -> Dict[str, Any]:
+    return _parsed(record["meta"][0].tobytes())
+
+
+def _parsed(text: bytes) -> Dict[str, Any]:
+    try:
+        meta = json.loads(text)
+    except ValueError:
+        return {}
+    return meta if isinstance(meta, dict) else {}
