@@ -56,7 +56,7 @@ def main():
     whole = sum(place.height * place.width * 132 for place in map(layout.footprint, TILES))
     print(f"{len(lonlat)} points in {len(TILES)} tiles of {whole / 1e6:,.0f} MB")
     print(
-        f"{'':<34}{'MB':>8}{'% tiles':>9}{'x chunks':>9}{'requests':>9}{'s':>8}{'cpu s':>8}{'more MB':>9}"
+        f"{'':<34}{'MB':>8}{'% tiles':>9}{'x chunks':>9}{'requests':>9}{'s':>8}{'cpu s':>8}{'more MB':>9}{'disk MB':>9}"
     )
     with Server() as server:
         for line in LINES[:2]:

@@ -24,7 +24,10 @@ ALLOWED = {
     "io": ({"io"} | LEAVES, {"numpy", "osgeo", "requests", "urllib3"}),
     "compute.protocol": (LEAVES, set()),
     "compute.client": ({"compute", "compute.protocol"} | LEAVES, set()),
-    "compute.worker": ({"compute.protocol", "compute.worker"}, {"numpy", "numcodecs", "torch"}),
+    "compute.worker": (
+        {"compute.protocol", "compute.worker"},
+        {"numpy", "numcodecs", "onnxruntime", "torch"},
+    ),
     "compute": ({"compute", "compute.protocol"} | LEAVES, set()),
     "engine": ({"engine", "io", "compute.client"} | LEAVES, {"numpy"}),
     "environment.verify_script": (

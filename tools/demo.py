@@ -30,7 +30,7 @@ OUT = ROOT / "build" / "demo"
 BBOX = (0.105, 52.185, 0.145, 52.215)
 DATASET, DATASET_KEY, YEAR, PER_CLASS = "TESSERA 1.1 (dClimate", "1.1-dclimate", 2024, 8
 BYTES_PER_PIXEL = 132
-STEPS = ("idle", "open", "fetch", "label", "train", "classify")
+STEPS = ("idle", "open", "look", "fetch", "label", "train", "classify")
 
 
 def main() -> int:

@@ -20,11 +20,16 @@ LIMIT_S = 240
 
 @contextlib.contextmanager
 def running(
-    folder: Path, scenario: str, plan: Mapping[str, Any], settings: Mapping[str, Any]
+    folder: Path,
+    scenario: str,
+    plan: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    **variables: str,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Give the process of a QGIS that performs `module.function`; it is killed at the end.
 
-    Everything goes to `folder`: the profile, the log, the answer.
+    Everything goes to `folder`: the profile, the log, the answer. `variables` of its environment
+    come on top.
     """
     folder.mkdir(parents=True, exist_ok=True)
     answer = folder / "answer.json"
@@ -33,7 +38,8 @@ def running(
     plan_file = folder / "plan.json"
     plan_file.write_text(json.dumps(whole), "utf-8")
     profile = make_profile(folder / "profile", settings)
-    environment = qgis_environment(TESSERA_PLAN=str(plan_file), PYTHONPATH=str(SCENARIOS))
+    variables.update(TESSERA_PLAN=str(plan_file), PYTHONPATH=str(SCENARIOS))
+    environment = qgis_environment(**variables)
     with (folder / "qgis.log").open("wb") as log:
         process = subprocess.Popen(
             qgis_command(profile, SCENARIOS / "start.py"),
@@ -48,10 +54,14 @@ def running(
 
 
 def perform(
-    folder: Path, scenario: str, plan: Mapping[str, Any], settings: Mapping[str, Any]
+    folder: Path,
+    scenario: str,
+    plan: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    **variables: str,
 ) -> Dict[str, Any]:
     """Run a scenario to its end and return its facts; `error` tells what went wrong."""
-    with running(folder, scenario, plan, settings) as process:
+    with running(folder, scenario, plan, settings, **variables) as process:
         try:
             process.wait(LIMIT_S + 30)
         except subprocess.TimeoutExpired:

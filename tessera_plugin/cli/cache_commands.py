@@ -21,6 +21,7 @@ def usage(options: argparse.Namespace, teller: Teller) -> int:
         f"{one.dataset} {one.year}, {one.depth} dimensions, {one.form}: {one.bytes / MB:,.1f} MB in "
         f"{one.blocks:,} blocks, last used {time.strftime('%Y-%m-%d', time.localtime(one.last_used))}"
         for one in found.entries
+        if one.blocks  # what is known of a place without data weighs nothing
     ]
     total = f"{found.bytes / MB:,.1f} MB in {options.cache}."
     teller.result(dataclasses.asdict(found), [*lines, total])

@@ -244,9 +244,11 @@ def _end(
 
     The threads close their own ends when it is gone, and Python must not end in the middle of that.
     """
-    if job is not None:
+    if job is None:
+        kill_group(process)
+    else:  # quicker than to look for what belongs to it, which Windows takes a program for
         job.close()
-    kill_group(process)
+        process.kill()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_END_S)
     outbox.lines.put(None)

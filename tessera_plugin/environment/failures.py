@@ -53,7 +53,7 @@ PASSING = (NO_NETWORK, TIMED_OUT)
 
 _SIGNS: Tuple[Tuple[str, Tuple[str, ...]], ...] = (
     (NO_SPACE, (r"no space left", r"os error (28|112)\b", r"errno 28\b", "disk full", "quota exceeded")),
-    (PROXY_LOGIN, (r"\b407\b", "proxy auth")),
+    (PROXY_LOGIN, ("proxy auth", r"status\D{0,20}\b407\b")),
     (WRONG_HASH, ("hash mismatch", "do not match the hashes", "expected sha256")),
     (TLS, ("invalid peer certificate", "unknownissuer", "certificate.verify", "ssl.?error",
            "self.signed certificate", "notvalidforname")),
@@ -99,4 +99,5 @@ def detail_of(outcome: Outcome) -> str:
     lines = [line for line in lines if line and not line.startswith(("---", "hint:", "WARNING"))]
     telling = [line for line in lines if re.match(r"(error|caused by|failed|fatal)", line.lower())]
     deepest = telling[-1:] or lines[-1:] or [f"exit status {outcome.status}"]
-    return logs.without_credentials(deepest[0])[:200]
+    plain = re.sub(r"^(error|caused by|fatal)(:| -) *", "", deepest[0], flags=re.IGNORECASE)
+    return logs.without_credentials(plain.replace("`", ""))[:200]

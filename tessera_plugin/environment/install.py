@@ -21,7 +21,7 @@ from .bundles import CPU, Recipe, platform_tag, pythons_of, recipe, variants_of
 from .interpreters import Interpreter, usable
 from .lock import held
 from .places import Places, path_problem, size_of
-from .remove import discard
+from .remove import put_aside, sweep
 from .state import Record, State
 from .toolbox import Toolbox
 from .verify import Verdict, verify
@@ -101,18 +101,18 @@ def install(
 
     What was there before is in use until the new one has proved itself, and stays where anything
     goes wrong. What was downloaded is kept for another try. `release` is called before the new one
-    takes the place of the old one, to end what runs from there.
+    takes the place of the old one, to end what runs from there. `sweep` deletes what is left over.
     Raises: InstallFailed, PlatformUnsupported, InterpreterUnusable, Cancelled.
     """
     places = request.places
     _check_place(places)
     with held(places.lock, str(places.log)), _marked(places):
-        discard(places.staging, places)
+        put_aside(places.staging, places)
         try:
             record = _Installation(request, report).run()
             release()
         except BaseException:
-            discard(places.staging, places)
+            put_aside(places.staging, places)
             raise
         _swap(places)
         logs.note(places.log, f"installed {record.bundle} ({record.variant})")
@@ -150,7 +150,7 @@ class _Installation:
                 raise
             self._notes.append(f"Without the GPU, as it could not be used: {error.detail}")
             logs.note(self._places.log, self._notes[-1])
-            discard(self._places.staging, self._places)
+            put_aside(self._places.staging, self._places)
             return self._made(CPU)
 
     def _made(self, variant: str) -> Record:
@@ -184,6 +184,7 @@ class _Installation:
             self._fraction = 0.12 + 0.78 * done
             report(done, self._message)
 
+        grown(size_of(self._places.downloads))
         return self._toolbox.fill_environment(wanted, grown)
 
     def _proved(self, wanted: Recipe) -> Verdict:
@@ -233,20 +234,18 @@ class _Installation:
 
 def _swap(places: Places) -> None:
     """Put the new environment in the place of the old one. Raises: InstallFailed."""
-    old = None
+    put_aside(places.replaced, places)
     try:
         if places.environment.exists():
-            old = places.trash.with_name(f"{places.trash.name}-{time.time_ns()}")
-            places.environment.rename(old)
+            places.environment.rename(places.replaced)
         places.staging.rename(places.environment)
     except OSError as error:
-        if old is not None and not places.environment.exists():
+        if not places.environment.exists():
             with contextlib.suppress(OSError):
-                old.rename(places.environment)
+                places.replaced.rename(places.environment)
         detail = f"the environment in use can't be replaced ({error.strerror})"
         raise InstallFailed(failures.BLOCKED, detail, str(places.log)) from error
-    if old is not None:
-        discard(old, places)
+    put_aside(places.replaced, places)
 
 
 def _variant(bundle: str, tag: str, asked: str) -> Tuple[str, str]:
@@ -273,7 +272,7 @@ def _check_place(places: Places) -> None:
         probe.write_bytes(b"x")
         probe.unlink()
     except OSError as error:
-        detail = f"{places.root} can't be written ({error.strerror})"
+        detail = f"{places.root} ({error.strerror})"
         kind = failures.NO_SPACE if _is_full(error) else failures.NOT_WRITABLE
         raise InstallFailed(kind, detail, str(places.log)) from error
 
@@ -285,11 +284,18 @@ def _check_space(places: Places, wanted: Recipe) -> None:
     )
     try:
         free = shutil.disk_usage(places.root).free
+        if free < needed:
+            sweep(places)
+            free = shutil.disk_usage(places.root).free
     except OSError:  # it can't be told: the installation will
         return
     if free < needed:
-        detail = f"{needed / 1e9:.1f} GB are needed at {places.root}, {free / 1e9:.1f} GB are free"
+        detail = f"{_gigabytes(needed)} are needed at {places.root}, {_gigabytes(free)} are free"
         raise InstallFailed(failures.NO_SPACE, detail, str(places.log))
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 def _is_full(error: OSError) -> bool:

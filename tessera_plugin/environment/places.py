@@ -39,8 +39,13 @@ class Places:
         return self.root / "environment.new"
 
     @property
+    def replaced(self) -> Path:
+        """The one that was in use, for the moment of the swap."""
+        return self.root / "environment.replaced"
+
+    @property
     def trash(self) -> Path:
-        """What was replaced or removed and may still be held by a running program."""
+        """Start of the name of what was put aside to be deleted."""
         return self.root / "environment.old"
 
     @property

@@ -51,7 +51,8 @@ class Toolbox:
         self._tick = tick
         self._own = dict(environ)
         self._settings: Dict[str, List[str]] = {}
-        self._boot: Optional[Interpreter] = None
+        self._pip: Tuple[str, ...] = ()
+        """What runs pip before there is an environment; empty where nothing does."""
         self._has_uv: Optional[bool] = None
         self.environ = _variables(places, environ, proxy, ca_bundle)
 
@@ -139,19 +140,34 @@ class Toolbox:
     def _uv_is_there(self) -> bool:
         """Whether uv can be used; it is fetched where it is not there yet."""
         if self._has_uv is None:
-            self._boot = interpreters.find(_BOOT)
+            self._find_pip()
             self._read_settings()
             self._has_uv = self._works() or self._fetch_uv()
         return self._has_uv
+
+    def _find_pip(self) -> None:
+        """Find a Python of this computer that has pip, or can make an environment that has it."""
+        boot = interpreters.find(_BOOT)
+        if boot is None:
+            return
+        folder = self._places.tools / "pip"
+        own = str(python_in(folder))
+        if self._run([boot.path, "-I", "-m", "pip", "--version"]).status == 0:
+            self._pip = (boot.path, "-I", "-m", "pip")
+        elif (
+            Path(own).exists()
+            or self._run([boot.path, "-I", "-m", "venv", str(folder)]).status == 0
+        ):
+            self._pip = (own, "-I", "-m", "pip")
 
     def _works(self) -> bool:
         program = _uv_program(self._places.tools, sys.platform)
         return program.is_file() and self._run([str(program), "--version"]).status == 0
 
     def _fetch_uv(self) -> bool:
-        if self._boot is None:
+        if not self._pip:
             return False
-        command = [self._boot.path, "-I", "-m", "pip", "install", "--target", str(self._places.tools),
+        command = [*self._pip, "install", "--target", str(self._places.tools),
                    "--upgrade", "--no-deps", "--require-hashes", "--only-binary", ":all:",
                    "--no-input", "-r", str(UV_LOCK)]  # fmt: skip
         outcome = self._tried(command, lambda _: None)
@@ -164,9 +180,9 @@ class Toolbox:
 
     def _read_settings(self) -> None:
         """Learn the person's pip settings, for uv."""
-        if self._boot is None:
+        if not self._pip:
             return
-        outcome = self._run([self._boot.path, "-I", "-m", "pip", "config", "list"])
+        outcome = self._run([*self._pip, "config", "list"])
         if outcome.status == 0:
             self._settings = settings_of_pip.parse(outcome.output)
             self.environ.update(settings_of_pip.for_uv(self._settings, self.environ))

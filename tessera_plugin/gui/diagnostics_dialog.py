@@ -74,7 +74,6 @@ class DiagnosticsDialog(QDialog):
         return dict(zip(ABOUT, names))
 
     def _add_row(self, line: int, about: str, title: str) -> _Row:
-        top = Qt.AlignmentFlag.AlignTop
         row = _Row(QLabel(self), QLabel(self))
         row.icon.setFixedSize(note.ICON_PX, note.ICON_PX)
         row.words.setObjectName(f"{about}Words")
@@ -82,10 +81,12 @@ class DiagnosticsDialog(QDialog):
         row.words.setTextFormat(Qt.TextFormat.PlainText)
         row.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         heading = QLabel(f"<b>{title}</b>", self)
-        for column, widget in enumerate((row.icon, heading, row.words)):
-            self.findingsLayout.addWidget(
-                widget, line, column, top if column < 2 else Qt.AlignmentFlag()
-            )
+        top = Qt.AlignmentFlag.AlignTop
+        for label in (heading, row.words):
+            label.setAlignment(top)
+        self.findingsLayout.addWidget(row.icon, line, 0, top)
+        self.findingsLayout.addWidget(heading, line, 1)
+        self.findingsLayout.addWidget(row.words, line, 2)
         return row
 
     def _glance(self) -> None:

@@ -70,9 +70,9 @@ class EnvironmentDialog(QDialog):
         self._links.connect(self._add_on.told, self._told)
         self._links.connect(self._session.box.started, self._enable)
         self._links.connect(self._session.box.ended, self._enable)
-        self.installButton.clicked.connect(self._install)
-        self.removeButton.clicked.connect(self._remove)
-        self.pythonButton.clicked.connect(self._choose_python)
+        self.addOnInstallButton.clicked.connect(self._install)
+        self.addOnRemoveButton.clicked.connect(self._remove)
+        self.addOnPythonButton.clicked.connect(self._choose_python)
         self.addOnStopButton.clicked.connect(self._stop)
         self.trainingRadio.toggled.connect(self._enable)
         self._note.acted.connect(self._copy_log)
@@ -84,8 +84,8 @@ class EnvironmentDialog(QDialog):
     def _show(self) -> None:
         """Show what is there, what runs, and how the last job ended."""
         found = self._add_on.state
-        self.stateLabel.setText(self._condition(found))
-        self.stateDetails.setVisible(found.record is not None)
+        self.addOnStateLabel.setText(self._condition(found))
+        self.addOnStateDetails.setVisible(found.record is not None)
         if found.record is not None:
             self._show_record(found.record, found.place)
         if self._add_on.running:
@@ -146,7 +146,7 @@ class EnvironmentDialog(QDialog):
             offer = choices.offers.get(bundle)
             radio.setEnabled(offer is not None)
             if offer is not None:
-                label.setText(f"{purpose} {self._sizes(offer)}")
+                label.setText(f"{purpose}\n{self._sizes(offer)}")
             else:
                 label.setText(text.join(messages.explain(choices.problems[bundle])))
         if TRAINING not in choices.offers and RUNTIME in choices.offers:
@@ -162,7 +162,8 @@ class EnvironmentDialog(QDialog):
         add_on = self._add_on
         is_busy, found = bool(add_on.running), add_on.state
         offer = self._choices.offers.get(self._bundle) if self._choices else None
-        told = [offer.reason if offer else ""]
+        is_told = found.record is not None and found.record.bundle == self._bundle
+        told = [offer.reason if offer and not is_told else ""]
         if add_on.other_python:
             told.append(
                 self.tr("Not used as things are: {} was set up to be used instead.").format(
@@ -173,15 +174,15 @@ class EnvironmentDialog(QDialog):
         self.deviceLabel.setVisible(any(told))
         self.addOnWorkFrame.setVisible(is_busy)
         self.choiceGroup.setEnabled(not is_busy)
-        self.installButton.setEnabled(offer is not None and not is_busy)
-        self.installButton.setText(self._verb(found))
+        self.addOnInstallButton.setEnabled(offer is not None and not is_busy)
+        self.addOnInstallButton.setText(self._verb(found))
         other_work = messages.waits_for(self._session.box.running)
-        self.removeButton.setEnabled(found.is_there and not is_busy and not other_work)
-        self.removeButton.setToolTip(
+        self.addOnRemoveButton.setEnabled(found.is_there and not is_busy and not other_work)
+        self.addOnRemoveButton.setToolTip(
             other_work or self.tr("Delete the add-on from this computer; heads and maps stay")
         )
         if offer is not None:
-            self.pythonButton.setToolTip(
+            self.addOnPythonButton.setToolTip(
                 self.tr(
                     "For computers that may not download programs: choose an installed Python {}"
                 ).format(self.tr(" or ").join(offer.pythons))
@@ -216,13 +217,13 @@ class EnvironmentDialog(QDialog):
 
     def _show_python(self, version: str = "") -> None:
         if self._python:
-            self.pythonLabel.setText(
+            self.addOnPythonLabel.setText(
                 self.tr("Made with Python {}: {}").format(version, self._python)
             )
-            self.pythonButton.setText(self.tr("Choose automatically"))
+            self.addOnPythonButton.setText(self.tr("Choose automatically"))
         else:
-            self.pythonLabel.setText(self.tr("A Python is found or downloaded for it."))
-            self.pythonButton.setText(self.tr("Use an existing Python…"))
+            self.addOnPythonLabel.setText(self.tr("A Python is found or downloaded for it."))
+            self.addOnPythonButton.setText(self.tr("Use an existing Python…"))
 
     # --- the work
 
@@ -260,7 +261,7 @@ class EnvironmentDialog(QDialog):
             self._note.say(self._installed(), note.SUCCESS)
         elif outcome.kind == REMOVED:
             freed = text.size(outcome.freed_bytes)
-            self._note.say(self.tr("Removed: {} are free again.").format(freed), note.SUCCESS)
+            self._note.say(self.tr("Removed. This frees {}.").format(freed), note.SUCCESS)
         else:
             self._note.say(
                 self.tr("Stopped. What was there before is as it was; what was downloaded is kept.")

@@ -90,7 +90,7 @@ def _by_kind() -> Dict[str, Sentences]:
         ),
         "no_python": (
             translate("AddOn", "No suitable Python could be found or downloaded: {}."),
-            translate("AddOn", "Install Python 3.12 and choose it with “Use an existing Python…”."),
+            translate("AddOn", "Install such a Python and choose it with “Use an existing Python…”."),
         ),
         "no_pip": (
             translate("AddOn", "The Python that was found lacks pip ({})."),
@@ -109,7 +109,7 @@ def _by_kind() -> Dict[str, Sentences]:
             translate("AddOn", "It is not used. Copy the log if you want to report it."),
         ),
         "interrupted": (
-            translate("AddOn", "Something else on this computer ended the installer ({})."),
+            translate("AddOn", "Something else on this computer ended the installer."),
             translate(
                 "AddOn", "It may have had too little memory: close other programs, try again."
             ),

@@ -4,6 +4,7 @@
 
 A block is one record that `numpy.load(path, mmap_mode="r")` reads. It may be partial: it knows for
 each pixel which of the tiles that cover it have been looked at, and which one its data come from.
+Its file is as small as what it knows, and of full size when that is about half of it.
 
 Nothing on the way to a pixel needs a folder that can be written: notes of use, locks and the
 deletion of what is damaged are left out where they can't be had. Writing itself says so.
@@ -15,12 +16,13 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import threading
 import time
 import zlib
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Set, Tuple
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -96,8 +98,8 @@ class BlockCache:
 
     @property
     def block_bytes(self) -> int:
-        """Size of a block's file, about."""
-        return records.dtype_of(self.depth).itemsize + records.HEADER_BYTES
+        """Size of a full block's file, about; those of which little is known take less."""
+        return records.file_bytes(self.depth)
 
     def block_path(self, block: Window) -> Path:
         """Return the file of a block."""
@@ -156,12 +158,7 @@ class BlockCache:
         """
         path = self.block_path(layout.block)
         with self._locked(path):
-            known = self.load(layout, trusted=True)
-            record = records.empty_record(self.depth)
-            sources: Dict[str, Identity] = {}
-            if known is not None:
-                records.copy_into(record, known)
-                sources.update(known.sources)
+            record, sources = self._known(path, layout)
             block = records.block_of(record, self.depth, sources)
             news = [block.consult(index, layout.block, piece) for piece in pieces]
             if any(news):
@@ -199,14 +196,35 @@ class BlockCache:
         """Forget a tile, if that can be done: its blocks are not used before it is known again."""
         delete(self._tile_path(name))
 
-    def check_space(self, blocks: Sequence[Window]) -> None:
-        """Check that the disk has room for blocks that are not there yet. Raises: DiskFull."""
-        new = sum(not self.block_path(block).exists() for block in blocks)
-        if new:
-            check_space(self.root, new * self.block_bytes)
+    def check_space(self, blocks: Iterable[Window], pixels: Optional[int] = None) -> None:
+        """Check that the disk has room for what comes into blocks, each of them once.
+
+        `pixels` is how many that are at most, all over the blocks if left out. Raises: DiskFull.
+        """
+        most, held, count = 0, 0, 0
+        for block in blocks:
+            size = _file_bytes(self.block_path(block))
+            if not records.is_full(size, self.depth):
+                most += self.block_bytes - size
+                held, count = held + size, count + 1
+        if pixels is not None:
+            # a block that grows to a full one takes at most twice what is known of it then
+            most = min(most, held + records.most_bytes(pixels, count, self.depth))
+        if most:
+            check_space(self.root, most)
 
     def _tile_path(self, name: str) -> Path:
         return self.folder / "tiles" / f"{name}.json"
+
+    def _known(self, path: Path, layout: Layout) -> Tuple[NDArray[np.void], Dict[str, Identity]]:
+        """Return a full record of what is known of a block, to write into, and its sources."""
+        stored = self._read(path, trusted=True, codes=True)
+        sources = None
+        if stored is not None:
+            sources = records.sources_of(stored, layout, self.origin)
+        if stored is None or sources is None:
+            return records.empty_record(self.depth), {}
+        return records.full(stored, self.depth), sources
 
     def _read(self, path: Path, *, trusted: bool, codes: bool) -> Optional[NDArray[np.void]]:
         """Return a block's record; without codes if these are not asked for nor verified."""
@@ -239,11 +257,12 @@ class BlockCache:
     ) -> None:
         provenance = Provenance(self.origin, self._location, time.time(), sources)
         records.write_meta(record, layout, provenance)
-        is_new = not path.exists()
+        before = _file_bytes(path)
         parts = records.file_parts(record, self.depth)
         write_whole(path, parts)
-        if is_new:
-            note_added(self.root, sum(map(len, parts)))
+        more = sum(map(len, parts)) - before
+        if more:
+            note_added(self.root, more)
         with contextlib.suppress(OSError):
             _note_verified(path, _signature(path.stat()))
 
@@ -265,6 +284,14 @@ def archive_identity(url: str) -> str:
     if _normalised(url) == _normalised(PUBLIC_ARCHIVE):
         return "public"
     return hashlib.sha256(_normalised(url).encode()).hexdigest()[:12]
+
+
+def _file_bytes(path: Path) -> int:
+    try:
+        status = path.stat()
+    except OSError:
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def _touch(path: Path, status: os.stat_result) -> None:

@@ -17,6 +17,9 @@ NO_OWNER = 255
 MAX_TILES = 16
 """Bits of the field `consulted`; up to 84° of latitude a block meets fewer tiles."""
 
+META_BYTES = 4096
+"""Room in a block's file for what it says of itself."""
+
 Identity = Tuple[str, str]
 """ETags of a tile's codes and scales, or what stands for them."""
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A block's file: one record of numpy's format with a checksum over all that decides a pixel.
 
+A block of which less than half is known is stored as a compact record, see `cache_compact`.
 Files are read into memory, not mapped: a mapped file ends the whole program when its USB stick is
 pulled out or its network drive goes away, a read fails with an error that can be handled.
 """
@@ -24,10 +25,10 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from ..values import BLOCK_PX, Window
-from .cache_blocks import NO_OWNER, Block, Identity, Layout, Origin, Provenance
+from . import cache_compact as compact
+from .cache_blocks import META_BYTES, NO_OWNER, Block, Identity, Layout, Origin, Provenance
 
 FORMAT = 1
-META_BYTES = 4096
 HEADER_BYTES = 512
 """Most that the header of numpy's format takes, about."""
 
@@ -60,10 +61,7 @@ _TAIL_TYPE: np.dtype[np.void] = np.dtype(_TAIL)
 
 def empty_record(depth: int) -> NDArray[np.void]:
     """Return a record of which nothing is known."""
-    record = np.zeros(1, dtype=dtype_of(depth))
-    record["scales"] = np.nan
-    record["owner"] = NO_OWNER
-    return record
+    return _empty(dtype_of(depth))
 
 
 def empty_block(depth: int) -> Block:
@@ -73,44 +71,72 @@ def empty_block(depth: int) -> Block:
 
 def block_of(record: NDArray[np.void], depth: int, sources: Mapping[str, Identity]) -> Block:
     """Return a record's arrays; one that was read without codes gives (0, 0, D)."""
+    record = full(record, depth)
     fields = record.dtype.names or ()
     codes = record["codes"][0] if "codes" in fields else np.zeros((0, 0, depth), dtype=np.int8)
     scales, owner, consulted = (record[name][0] for name in ("scales", "owner", "consulted"))
     return Block(codes, scales, owner, consulted, sources)
 
 
-def copy_into(record: NDArray[np.void], block: Block) -> None:
-    """Fill a record with a block's arrays."""
-    record["codes"][0] = block.codes
-    record["scales"][0] = block.scales
-    record["owner"][0] = block.owner
-    record["consulted"][0] = block.consulted
+def full(record: NDArray[np.void], depth: int) -> NDArray[np.void]:
+    """Return a record as a full one, or its end where it was read without codes."""
+    if not compact.is_compact(record):
+        return record
+    empty = _empty(dtype_of(depth) if "codes" in (record.dtype.names or ()) else _TAIL_TYPE)
+    compact.expand(record, empty)
+    return empty
+
+
+def _empty(dtype: np.dtype[np.void]) -> NDArray[np.void]:
+    record: NDArray[np.void] = np.zeros(1, dtype=dtype)
+    record["scales"] = np.nan
+    record["owner"] = NO_OWNER
+    return record
 
 
 # --- files
 
 
+def file_bytes(depth: int) -> int:
+    """Return the size of a full block's file, about; no block takes more."""
+    return dtype_of(depth).itemsize + HEADER_BYTES
+
+
+def is_full(size: int, depth: int) -> bool:
+    """Whether a block's file of so many bytes is of full size: it grows no more."""
+    return size > dtype_of(depth).itemsize
+
+
+def most_bytes(pixels: int, blocks: int, depth: int) -> int:
+    """Return what so many pixels, however they lie, take in the files of so many blocks at most."""
+    # a block that is just too full to be compact takes twice as much
+    return 2 * compact.most_bytes(pixels, blocks, depth)
+
+
 def file_parts(record: NDArray[np.void], depth: int) -> Sequence[Any]:
-    """Return what a record's file holds, after noting its checksum in the record."""
-    record["crc"] = checksum(record)
-    return [_header(depth), record.view(np.uint8).data]
+    """Return what the file of a full record holds, its checksum included."""
+    small = compact.compacted(record, dtype_of(depth).itemsize // 2)
+    stored = record if small is None else small
+    stored["crc"] = checksum(stored)
+    header = _header(depth) if small is None else compact.header_of(small.dtype)
+    return [header, stored.view(np.uint8).data]
 
 
 def read(stream: IO[bytes], size: int, depth: int, *, codes: bool = True) -> NDArray[np.void]:
-    """Return the record of a file of `size` bytes; not verified. Raises: Damaged, OSError."""
-    dtype = dtype_of(depth)
-    header_bytes = size - dtype.itemsize
-    if not 0 < header_bytes <= _LONGEST_HEADER:
-        raise Damaged
-    header = bytearray(header_bytes)
-    _fill(stream, memoryview(header))
-    if not _means_record(bytes(header), depth):
-        raise Damaged
+    """Return the record of a file of `size` bytes, compact if the file is; not verified.
+
+    Without `codes` only its end is read. Raises: Damaged, OSError.
+    """
+    whole = is_full(size, depth)
+    dtype = (_full_type if whole else _compact_type)(stream, size, depth)
+    tail = _TAIL_TYPE if whole else compact.tail_of(dtype)
     if not codes:
-        stream.seek(size - _TAIL_TYPE.itemsize)
+        stream.seek(size - tail.itemsize)
     # not zeros: each page would be cleared before it is read into
-    record: NDArray[np.void] = np.empty(1, dtype=dtype if codes else _TAIL_TYPE)
+    record: NDArray[np.void] = np.empty(1, dtype=dtype if codes else tail)
     _fill(stream, record.view(np.uint8).data)
+    if not whole and not compact.is_consistent(record):
+        raise Damaged
     return record
 
 
@@ -143,6 +169,31 @@ def meta_of_file(path: Path) -> Dict[str, Any]:
             return _parsed(stream.read(META_BYTES))
     except OSError:
         return {}
+
+
+def _full_type(stream: IO[bytes], size: int, depth: int) -> np.dtype[np.void]:
+    """Return the type of a full record after reading its header. Raises: Damaged, OSError."""
+    dtype = dtype_of(depth)
+    header_bytes = size - dtype.itemsize
+    if header_bytes > _LONGEST_HEADER:
+        raise Damaged
+    if not _means_record(_read(stream, header_bytes), depth):
+        raise Damaged
+    return dtype
+
+
+def _compact_type(stream: IO[bytes], size: int, depth: int) -> np.dtype[np.void]:
+    """Return the type of a compact record after reading its header. Raises: Damaged, OSError."""
+    dtype = compact.dtype_in(_read(stream, compact.HEADER_BYTES), depth)
+    if dtype is None or size != compact.HEADER_BYTES + dtype.itemsize:
+        raise Damaged
+    return dtype
+
+
+def _read(stream: IO[bytes], size: int) -> bytes:
+    data = bytearray(size)
+    _fill(stream, memoryview(data))
+    return bytes(data)
 
 
 def _fill(stream: IO[bytes], view: memoryview) -> None:

@@ -3,7 +3,7 @@
 """How large a cache is, without looking through it: the last count, and what was added since.
 
     <cache>/locks/total.json    what the last walk counted
-    <cache>/locks/added         8 bytes per block written since, by whatever process
+    <cache>/locks/added         8 bytes per block that came or grew since, by whatever process
 
 What is lost or counted twice in a race or a crash makes the total wrong until the next walk, which
 comes after `WALK_EVERY_S` at the latest; a total that is too large only brings it earlier.
@@ -48,7 +48,7 @@ class Total(NamedTuple):
 
 
 def note_added(root: Path, size: int) -> None:
-    """Note that a file of so many bytes was added. Where that can't be noted it is not."""
+    """Note that files have grown by so many bytes. Where that can't be noted it is not."""
     with contextlib.suppress(OSError), (root / LOCKS / "added").open("ab", buffering=0) as stream:
         stream.write(_UNIT.pack(size))
 

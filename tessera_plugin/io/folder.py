@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import ntpath
 import os
 import posixpath
@@ -20,12 +21,15 @@ from ..errors import NetworkFailed
 from ..progress import Gate
 from .objects import (
     GET_LIMIT_BYTES,
+    Feed,
     NotFound,
     NotModified,
     ObjectChanged,
     ObjectUnusable,
     Progress,
     RangeReply,
+    Sink,
+    SinkFailed,
     Unreachable,
     is_inside,
     opaque,
@@ -124,10 +128,13 @@ class FolderClient:
         stop: int,
         etag: Optional[str] = None,
         progress: Optional[Progress] = None,
+        *,
+        sink: Optional[Sink] = None,
     ) -> RangeReply:
         """Return the bytes from `start` up to, not with, `stop`; with `etag` of that very file.
 
-        Raises: NotFound, ObjectChanged, NetworkFailed (Unreachable), Cancelled.
+        Raises: NotFound, ObjectChanged, NetworkFailed (Unreachable), Cancelled, and what the sink
+        raises.
         """
 
         def span(found: os.stat_result) -> Span:
@@ -137,7 +144,12 @@ class FolderClient:
                 raise ObjectUnusable(url, f"it has only {found.st_size:,} bytes")
             return start, stop
 
-        return self._asked(url, span, progress)
+        if sink is None:
+            return self._asked(url, span, progress)
+        try:
+            return self._asked(url, span, progress, Feed(sink))
+        except SinkFailed as failed:
+            raise failed.error from failed.error.__cause__
 
     def get_tail(self, url: str, size: int, progress: Optional[Progress] = None) -> RangeReply:
         """Return the last `size` bytes of a file.
@@ -194,7 +206,11 @@ class FolderClient:
     # --- one file
 
     def _asked(
-        self, url: str, span_of: Callable[[os.stat_result], Span], progress: Optional[Progress]
+        self,
+        url: str,
+        span_of: Callable[[os.stat_result], Span],
+        progress: Optional[Progress],
+        feed: Optional[Feed] = None,
     ) -> RangeReply:
         path = self._path(url)
         self._pace.wait_open()
@@ -203,14 +219,18 @@ class FolderClient:
         with self._explained(url), path.open("rb") as stream:
             before = os.fstat(stream.fileno())
             self._heard = time.monotonic()
-            data = self._read(stream, *span_of(before), progress)
-            after = os.fstat(stream.fileno())
-        if data is None or _etag(before) != _etag(after):
-            if progress and data:
-                progress(-len(data))
-            raise ObjectChanged(url)
-        modified = formatdate(before.st_mtime, usegmt=True)
-        return RangeReply(data, _etag(before), before.st_size, modified)
+            modified = formatdate(before.st_mtime, usegmt=True)
+            head = RangeReply(b"", _etag(before), before.st_size, modified)
+            span = span_of(before)
+            if feed is None:
+                data = self._read(url, stream, span, head.etag, progress)
+                return dataclasses.replace(head, data=data)
+            feed.show(head)
+            for piece in self._pieces(url, stream, span, head.etag):
+                if progress:
+                    progress(len(piece))
+                feed.hand(piece)
+        return head
 
     def _path(self, url: str) -> Path:
         """Return the file of an address; one that leads out of the folder is refused."""
@@ -220,31 +240,33 @@ class FolderClient:
         return Path(self._root, *path.split("/"))
 
     def _read(
-        self, stream: IO[bytes], start: int, stop: int, progress: Optional[Progress]
-    ) -> Optional[bytes]:
-        """Return a part of a file; None where it ends too soon."""
+        self, url: str, stream: IO[bytes], span: Span, etag: str, progress: Optional[Progress]
+    ) -> bytes:
         data = bytearray()
-        stream.seek(start)
         try:
-            while len(data) < stop - start:
-                self._pace.wait_open()
-                piece = stream.read(min(READ_BYTES, stop - start - len(data)))
-                if not piece:
-                    break
+            for piece in self._pieces(url, stream, span, etag):
                 data += piece
-                with self._lock:
-                    self.bytes_received += len(piece)
                 if progress:
                     progress(len(piece))
         except BaseException:
             if progress and data:
                 progress(-len(data))
             raise
-        if len(data) == stop - start:
-            return bytes(data)
-        if progress and data:
-            progress(-len(data))
-        return None
+        return bytes(data)
+
+    def _pieces(self, url: str, stream: IO[bytes], span: Span, etag: str) -> Iterator[bytes]:
+        """Yield a part of a file, as long as it is the same file. Raises: ObjectChanged."""
+        at, stop = span
+        stream.seek(at)
+        while at < stop:
+            self._pace.wait_open()
+            piece = stream.read(min(READ_BYTES, stop - at))
+            if not piece or _etag(os.fstat(stream.fileno())) != etag:
+                raise ObjectChanged(url)
+            at += len(piece)
+            with self._lock:
+                self.bytes_received += len(piece)
+            yield piece
 
     @contextlib.contextmanager
     def _explained(self, url: str) -> Iterator[None]:

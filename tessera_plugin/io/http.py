@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import random
 import threading
@@ -23,7 +24,6 @@ from .http_answers import (
     MOVED,
     Retry,
     check_status,
-    checked_range,
     checked_tail,
     checked_whole,
     problem_of,
@@ -39,14 +39,16 @@ from .http_proxies import (
     note_status,
     proxy_of,
 )
+from .http_ranges import Rest
 from .objects import (
     NotFound,
     NotModified,
     ObjectChanged,
     Progress,
     RangeReply,
+    Sink,
+    SinkFailed,
     Unreachable,
-    opaque,
 )
 from .pace import Pace
 
@@ -96,25 +98,31 @@ class HttpClient:
         stop: int,
         etag: Optional[str] = None,
         progress: Optional[Progress] = None,
+        *,
+        sink: Optional[Sink] = None,
     ) -> RangeReply:
         """Return the bytes from `start` up to, not with, `stop`.
 
         With `etag` they are those of that very object. Anything but a 206 with exactly this range
-        is discarded and tried again.
-        Raises: NotFound, ObjectChanged, AccessRefused, NetworkFailed (Unreachable), Cancelled.
+        is discarded and tried again; of what a sink has got nothing is asked for again, and a try
+        in which much has come is not counted.
+        Raises: NotFound, ObjectChanged, AccessRefused, NetworkFailed (Unreachable), Cancelled, and
+        what the sink raises.
         """
-        headers = {"Range": f"bytes={start}-{stop - 1}"}
-        if etag and not etag.startswith("W/"):
-            headers["If-Match"] = etag
+        rest = Rest(url, (start, stop), etag or "", sink)
 
         def read(line: Line, response: requests.Response) -> RangeReply:
-            total = checked_range(url, response, start, stop)
-            found = str(response.headers.get("ETag", ""))
-            if etag and opaque(etag) != opaque(found):
-                raise Retry("it has changed", changed=found or "none")
-            return self._reply(line, response, stop - start, total, progress)
+            head = rest.checked(response)
+            if sink is None:
+                data = self._bodies.read(line, response, rest.size, progress)
+                return dataclasses.replace(head, data=data)
+            self._bodies.hand_on(line, response, rest.size, progress, rest.hand)
+            return head
 
-        return self._persist(url, headers, read)
+        try:
+            return self._persist(url, rest.headers, read, rest.has_gone_on)
+        except SinkFailed as failed:
+            raise failed.error from failed.error.__cause__
 
     def get_tail(self, url: str, size: int, progress: Optional[Progress] = None) -> RangeReply:
         """Return the last `size` bytes of an object whose length is not known.
@@ -126,7 +134,7 @@ class HttpClient:
             total = checked_tail(url, response, size)
             return self._reply(line, response, size, total, progress)
 
-        return self._persist(url, {"Range": f"bytes=-{size}"}, read)
+        return self._persist(url, lambda: {"Range": f"bytes=-{size}"}, read)
 
     def get(
         self, url: str, progress: Optional[Progress] = None, known_etag: str = ""
@@ -141,7 +149,8 @@ class HttpClient:
             length = checked_whole(url, response)
             return self._reply(line, response, length, length, progress)
 
-        return self._persist(url, {"If-None-Match": known_etag} if known_etag else {}, read)
+        headers = {"If-None-Match": known_etag} if known_etag else {}
+        return self._persist(url, lambda: headers, read)
 
     def heard_since(self, moment: float) -> bool:
         """Whether any server answered anything after a moment of `time.monotonic()`."""
@@ -174,20 +183,24 @@ class HttpClient:
     def _persist(
         self,
         url: str,
-        headers: Dict[str, str],
+        headers: Callable[[], Dict[str, str]],
         read: Callable[[Line, requests.Response], _Reply],
+        has_gone_on: Callable[[], bool] = bool,
     ) -> _Reply:
-        """Try until it works; raise what is final, or the last problem after all tries."""
+        """Try until it works; raise what is final, or the last problem after all tries.
+
+        `has_gone_on` tells whether the last try has brought something that stays.
+        """
         began = time.monotonic()
         problem: Optional[Retry] = None
         tries = slow = 0
         while self._may_try(tries, slow):
             if problem:
-                self._back_off(tries, problem)
+                self._back_off(max(tries, 1), problem)
             self._hold(url)
             pauses = self._pace.pauses
             try:
-                reply = self._once(url, headers, read)
+                reply = self._once(url, headers(), read)
             except Retry as found:
                 if self._pace.is_paused or self._pace.pauses != pauses:
                     continue  # while the person pauses nothing counts
@@ -195,6 +208,9 @@ class HttpClient:
                     raise ObjectChanged(url) from None
                 self._note_wait(url, found)
                 problem = found
+                if has_gone_on():
+                    tries = slow = 0
+                    continue
                 tries += 1
                 slow += found.is_slow
             except (NotFound, NotModified, ObjectChanged):

@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: Tessera for QGIS contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Bodies of answers: whole or not at all, no faster than allowed, and not too slowly for ever."""
+"""Bodies of answers: of the right length, no faster than allowed, and not too slowly for ever."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from typing import Callable, Optional
+from typing import Callable, Iterator, Optional
 
 import requests
 
@@ -45,14 +45,13 @@ class Bodies:
 
         Raises: Retry, ObjectUnusable, Cancelled; and what a broken connection raises.
         """
-        if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise Retry("the answer is encoded")
-        told = content_length(response)
-        if length is not None and told not in (None, length):
-            raise Retry(f"{told:,} bytes were sent instead of {length:,}")
+        told = _told(response, length)
         data = bytearray()
         try:
-            self._gather(line, response, data, length, progress)
+            for piece in self._pieces(line, response, length):
+                data += piece
+                if progress:
+                    progress(len(piece))
             if length is not None and told is None and self._piece(line, response, 1):
                 raise Retry(f"more than {length:,} bytes were sent")
         except BaseException:
@@ -61,6 +60,27 @@ class Bodies:
             raise
         return bytes(data)
 
+    def hand_on(
+        self,
+        line: Line,
+        response: requests.Response,
+        length: int,
+        progress: Optional[Progress],
+        hand: Callable[[bytes], None],
+    ) -> None:
+        """Hand on a body of exactly this length as it comes; raises as `read`, and what `hand` does.
+
+        One of which the server does not say how long it is comes at once: only its end tells
+        whether it is right.
+        """
+        if _told(response, length) is None:
+            hand(self.read(line, response, length, progress))
+            return
+        for piece in self._pieces(line, response, length):
+            if progress:
+                progress(len(piece))
+            hand(piece)
+
     def drain(self, line: Line, response: requests.Response) -> None:
         """Read a small error page to its end, so that the connection can be used again."""
         length = content_length(response)
@@ -68,31 +88,26 @@ class Bodies:
             with contextlib.suppress(*BROKEN), line.within(self._silence_s):
                 self._came(len(response.raw.read(length)))
 
-    def _gather(
-        self,
-        line: Line,
-        response: requests.Response,
-        data: bytearray,
-        length: Optional[int],
-        progress: Optional[Progress],
-    ) -> None:
+    def _pieces(
+        self, line: Line, response: requests.Response, length: Optional[int]
+    ) -> Iterator[bytes]:
         size = FIRST_PIECE_BYTES
         end = GET_LIMIT_BYTES + 1 if length is None else length
-        while len(data) < end:
-            wanted = min(size, self._pace.piece_bytes, end - len(data))
+        came = 0
+        while came < end:
+            wanted = min(size, self._pace.piece_bytes, end - came)
             self._pace.take(wanted)
             began = time.monotonic()
             piece = self._piece(line, response, wanted)
             if not piece and length is None:
                 return
             if not piece:
-                raise Retry(f"only {len(data):,} of {length:,} bytes came")
+                raise Retry(f"only {came:,} of {length:,} bytes came")
             is_quick = time.monotonic() - began < QUICK_S
             size = min(2 * size, PIECE_BYTES) if is_quick else FIRST_PIECE_BYTES
-            data += piece
+            came += len(piece)
             self._came(len(piece))
-            if progress:
-                progress(len(piece))
+            yield piece
         if length is None:
             raise ObjectUnusable(str(response.url), f"it has more than {GET_LIMIT_BYTES:,} bytes")
 
@@ -104,6 +119,16 @@ class Bodies:
         if line.is_late:
             raise too_slow()
         return piece
+
+
+def _told(response: requests.Response, length: Optional[int]) -> Optional[int]:
+    """Return the length that the server tells, which must be this one; None where it tells none."""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise Retry("the answer is encoded")
+    told = content_length(response)
+    if length is not None and told not in (None, length):
+        raise Retry(f"{told:,} bytes were sent instead of {length:,}")
+    return told
 
 
 def too_slow() -> Retry:

@@ -64,6 +64,59 @@ class RangeReply:
     last_modified: str
 
 
+class Sink(Protocol):
+    """Takes the bytes of a range as they come, each once and in their order, in the asker's thread.
+
+    What it raises ends the asking, and is raised there.
+    """
+
+    def begin(self, head: RangeReply) -> None:
+        """See of which object the bytes will be (`head` has none); before the first of each try."""
+
+    def take(self, offset: int, data: bytes) -> None:
+        """Take bytes that lie `offset` bytes after the start of the range."""
+
+
+class SinkFailed(Exception):  # noqa: N818 - never leaves a client
+    """Carries what a sink has raised past those who would take it for a broken connection."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Feed:
+    """Hands bytes to a sink, those of a part of its range; knows how many have come."""
+
+    def __init__(self, sink: Sink, offset: int = 0) -> None:
+        self._sink = sink
+        self._offset = offset
+        self.came = 0
+
+    def begin(self, head: RangeReply) -> None:
+        """See `Sink.begin`."""
+        self._sink.begin(head)
+
+    def take(self, _: int, data: bytes) -> None:
+        """Hand on what follows; wherever it lies in what was asked for last."""
+        self._sink.take(self._offset + self.came, data)
+        self.came += len(data)
+
+    def hand(self, data: bytes) -> None:
+        """Hand on what follows. Raises: SinkFailed."""
+        try:
+            self.take(0, data)
+        except BaseException as error:
+            raise SinkFailed(error) from error
+
+    def show(self, head: RangeReply) -> None:
+        """Tell of which object it will be. Raises: SinkFailed."""
+        try:
+            self.begin(head)
+        except BaseException as error:
+            raise SinkFailed(error) from error
+
+
 class Client(Protocol):
     """Asks for objects by their address; may be used from many threads, and cancelled from any.
 
@@ -82,10 +135,14 @@ class Client(Protocol):
         stop: int,
         etag: Optional[str] = None,
         progress: Optional[Progress] = None,
+        *,
+        sink: Optional[Sink] = None,
     ) -> RangeReply:
         """Return the bytes from `start` up to, not with, `stop`; with `etag` of that very object.
 
-        Raises: NotFound, ObjectChanged, AccessRefused, NetworkFailed (Unreachable), Cancelled.
+        A sink gets them as they come, and then the reply has none; what it got before an error
+        stays good. Raises: NotFound, ObjectChanged, AccessRefused, NetworkFailed (Unreachable),
+        Cancelled, and what the sink raises.
         """
 
     def get_tail(self, url: str, size: int, progress: Optional[Progress] = None) -> RangeReply:

@@ -13,6 +13,7 @@ from qgis.PyQt.QtCore import QT_VERSION_STR, QCoreApplication
 
 from .. import paths
 from ..environment import doctor
+from ..environment.bundles import TRAINING
 from ..environment.doctor import BAD, GOOD, NOTE, AddOnHealth, Finding
 from ..errors import TesseraError
 from ..progress import Report
@@ -36,8 +37,6 @@ SYSTEM, GDAL, CACHE, ADD_ON, DEVICES, SPEED, ARCHIVE = ABOUT = (
     "archive",
 )
 """What is looked at, in this order."""
-
-MILLION = 1e6
 
 translate = QCoreApplication.translate
 
@@ -140,10 +139,16 @@ def _add_on(health: AddOnHealth, *, is_add_on: bool) -> Finding:
         words = translate("Diagnostics", "Another Python is used: {} ({}).")
         return Finding(ADD_ON, NOTE, words.format(health.python, health.version))
     packages = ", ".join(f"{name} {version}" for name, version in record.versions.items())
-    words = translate("Diagnostics", "{} ({}), Python {}, {}; in {}").format(
-        *(record.bundle, record.variant, record.python, packages, health.state.place)
+    words = translate("Diagnostics", "Installed ({}, {}): Python {}, {}; in {}.").format(
+        *(_bundle(record.bundle), record.variant, record.python, packages, health.state.place)
     )
-    return Finding(ADD_ON, GOOD, " ".join([f"{words}.", *record.notes]))
+    return Finding(ADD_ON, GOOD, " ".join([words, *record.notes]))
+
+
+def _bundle(name: str) -> str:
+    if name == TRAINING:
+        return translate("Diagnostics", "training and encoders")
+    return translate("Diagnostics", "encoders only")
 
 
 # --- what takes seconds, or asks somebody
@@ -168,18 +173,27 @@ def _devices(worker: Optional[WorkerClient], report: Report) -> Finding:
     except TesseraError as error:
         words = translate("Diagnostics", "The add-on's process can't be used.")
         return Finding(DEVICES, BAD, words, error)
-    told = "; ".join(_device(each) for each in devices)
     works = any(each.works for each in devices)
-    return Finding(DEVICES, GOOD if works else BAD, f"{told}.")
+    return Finding(DEVICES, GOOD if works else BAD, "\n".join(map(_device, devices)))
 
 
 def _device(device: Device) -> str:
-    memory = f" {device.memory_bytes / 2**30:.0f} GiB" if device.memory_bytes else ""
-    name = " ".join(filter(None, [device.id, f"({device.name}{memory})" if device.name else ""]))
+    framework = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime"}[device.framework]
+    memory = f", {device.memory_bytes / 2**30:.0f} GiB" if device.memory_bytes else ""
+    name = f"{_device_name(device.id)} ({device.name}{memory})"
     if device.works:
-        return translate("Diagnostics", "{} on {} works").format(device.framework, name)
-    words = translate("Diagnostics", "{} on {} does not work: {}")
-    return words.format(device.framework, name, device.reason)
+        return translate("Diagnostics", "{} computes on the {}.").format(framework, name)
+    words = translate("Diagnostics", "{} can't use the {}: {}.")
+    return words.format(framework, name if device.id else "-", device.reason)
+
+
+def _device_name(key: str) -> str:
+    """Return what people call a device of torch, or a provider of ONNX Runtime."""
+    if key in ("cpu", "CPUExecutionProvider"):
+        return translate("Diagnostics", "processor")
+    if key.startswith("cuda") or key == "CUDAExecutionProvider":
+        return translate("Diagnostics", "NVIDIA GPU")
+    return {"mps": "Apple GPU", "DmlExecutionProvider": "GPU, through DirectML"}.get(key, key)
 
 
 def _speed(worker: Optional[WorkerClient], report: Report) -> Finding:
@@ -191,19 +205,19 @@ def _speed(worker: Optional[WorkerClient], report: Report) -> Finding:
         found += speed.in_worker(worker, report) if worker is not None else ()
     except TesseraError as failed:
         error = failed
-    words = translate("Diagnostics", "An MLP classifies per second, with {}.")
-    told = words.format("; ".join(_speeds(found)))
+    words = translate("Diagnostics", "Pixels per second that an MLP classifies: {}.")
+    told = words.format(", ".join(_speeds(found)))
     return Finding(SPEED, BAD if error else GOOD, told, error)
 
 
 def _speeds(found: Sequence[Speed]) -> Iterator[str]:
     for each in found:
-        way = each.device if each.device == "numpy" else f"torch ({each.device})"
-        if each.reason:
-            yield translate("Diagnostics", "{}: nothing, {}").format(way, each.reason)
+        if each.device == "numpy":
+            way = translate("Diagnostics", "{} with numpy")
         else:
-            millions = f"{each.pixels_per_s / MILLION:.2g}"
-            yield translate("Diagnostics", "{}: {} million pixels").format(way, millions)
+            way = translate("Diagnostics", "{} with PyTorch on the {}")
+        amount = each.reason or f"{float(f'{each.pixels_per_s:.2g}'):,.0f}"
+        yield way.format(amount, _device_name(each.device))
 
 
 def _archive(archive: str, access: Access, report: Report) -> Finding:

@@ -87,6 +87,7 @@ class AddOn(QObject):
         self._box = TaskBox(self)
         self._box.told.connect(self._tell)
         self._box.ended.connect(self.changed)
+        self._box.ended.connect(self.sweep)
 
     @property
     def state(self) -> State:
@@ -109,7 +110,7 @@ class AddOn(QObject):
         return "" if self._compute.is_add_on else self._compute.python
 
     def sweep(self) -> None:
-        """Remove, on the side, what a running program held when it was to be removed."""
+        """Delete, on the side, what was put aside: it takes long, or a program held it."""
         threading.Thread(
             target=remove.sweep, args=(self.places,), name="tessera-sweep", daemon=True
         ).start()
@@ -159,7 +160,7 @@ class AddOn(QObject):
 
         def work(report: Report) -> Outcome:
             self._release(report)
-            return Outcome(REMOVED, freed_bytes=remove.remove(places, report))
+            return Outcome(REMOVED, freed_bytes=remove.remove(places))
 
         return self._start(EngineTask(translate("AddOn", "Removing the add-on"), work))
 

@@ -9,16 +9,18 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tessera_plugin.compute.client import Limits, WorkerClient
 from tessera_plugin.progress import Cancelled
 
 ROOT = Path(__file__).resolve().parents[2]
 NAUGHTY_MAIN = Path(__file__).with_name("naughty_worker.py")
 PARENT_MAIN = Path(__file__).with_name("parent.py")
+MB = 1 << 20
 
 
 def worker_python() -> str:
@@ -61,6 +63,27 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
             return True
         time.sleep(0.02)
     return condition()
+
+
+@contextlib.contextmanager
+def opened(
+    log_dir: Optional[str] = None, main: Path = NAUGHTY_MAIN, **limits: float
+) -> Iterator[WorkerClient]:
+    """Give a client that is stopped in the end."""
+    client = WorkerClient(worker_python(), log_dir, main=main, limits=Limits(**limits))  # type: ignore[arg-type]
+    try:
+        yield client
+    finally:
+        client.stop()
+
+
+def works(client: WorkerClient) -> bool:
+    return client.call("echo", {"a": 1})["params"] == {"a": 1}
+
+
+def log_of(folder: Path) -> str:
+    (path,) = folder.iterdir()
+    return path.read_text("utf-8")
 
 
 class Stopper:

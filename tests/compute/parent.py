@@ -23,7 +23,9 @@ from tessera_plugin.compute.client import WorkerClient
 
 def tell(client: WorkerClient, *children: int) -> None:
     (client.scratch() / "codes.npy").write_bytes(b"left over")
-    print(json.dumps({"pids": [client.pid, *children], "scratch": str(client.scratch())}), flush=True)
+    print(
+        json.dumps({"pids": [client.pid, *children], "scratch": str(client.scratch())}), flush=True
+    )
 
 
 def main(python: str, script: str, how: str) -> None:

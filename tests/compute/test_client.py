@@ -32,6 +32,7 @@ from tests.compute.helpers import (
     is_running,
     wait_until,
     worker_python,
+    works,
 )
 
 
@@ -40,10 +41,6 @@ def client():
     client = WorkerClient(worker_python(), main=NAUGHTY_MAIN)
     yield client
     client.stop()
-
-
-def works(client: WorkerClient) -> bool:
-    return client.call("echo", {"a": 1})["params"] == {"a": 1}
 
 
 # --- start

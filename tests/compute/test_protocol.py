@@ -48,7 +48,9 @@ def test_a_stream_of_messages_survives_garbage_between_them():
         b'{"type":"result","id":1}',  # a field is missing
         b'{"type":"result","id":"1","value":{}}',  # a field is of another kind
         b"x" * (3 * protocol.MAX_LINE),
-        protocol.encode(protocol.heartbeat()).rstrip().rjust(protocol.MAX_LINE + 200),  # its end alone looks like one
+        protocol.encode(protocol.heartbeat())
+        .rstrip()
+        .rjust(protocol.MAX_LINE + 200),  # its end alone looks like one
     ]
     stream = b"".join(
         junk + b"\n" + protocol.encode(message) for junk, message in zip(garbage, MESSAGES * 2)

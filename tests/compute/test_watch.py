@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -137,7 +138,11 @@ def test_the_ceiling_leaves_room_for_qgis_and_for_the_libraries_of_a_gpu():
 
 
 def test_the_machine_has_as_much_as_proc_says():
-    line = next(line for line in open("/proc/meminfo") if line.startswith("MemTotal"))
+    (line,) = [
+        line
+        for line in Path("/proc/meminfo").read_text().splitlines()
+        if line.startswith("MemTotal")
+    ]
     assert machine_memory() == int(line.split()[1]) * 1024
 
 

@@ -4,7 +4,6 @@
 
 from pathlib import Path
 
-from dock_steps import AREA
 from qgis.PyQt.QtTest import QTest
 from scenarios import at_work
 
@@ -12,21 +11,12 @@ from scenarios import at_work
 def look_fetch_and_fail(plan):
     """The test's side slows the server down on `marker`, and lets it fail on `marker2`."""
     person, dock = at_work(plan)
-    dock.page(AREA)
-    person.choose("datasetCombo", plan["dataset"])
-    person.choose("yearCombo", str(plan["year"]))
-    facts = {}
-
-    download = person.find("downloadLabel")
-    legend = person.find("TesseraLegend")
-    person.wait(lambda: "To fetch:" in download.text() and legend.isVisible(), 30, "coverage")
-    person.wait(lambda: "here" in person.find("yearCombo").currentText(), 30, "the years")
-    facts["before"] = [download.text(), person.find("yearCombo").currentText()]
+    facts = {"before": dock.look_what_is_there(plan["dataset"], plan["year"])}
     person.look("coverage-1-before")
 
     told(plan, "marker")
     person.click("fetchButton")
-    bar = person.find("jobBar")
+    bar, download = person.find("jobBar"), person.find("downloadLabel")
     person.wait(lambda: bar.value() > 300, 60, "a third to have come")
     person.click("pauseButton")
     QTest.qWait(700)

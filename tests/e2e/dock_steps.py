@@ -36,6 +36,22 @@ class Dock:
         QTest.mouseClick(bar, Qt.MouseButton.LeftButton, pos=bar.tabRect(index).center())
         QApplication.processEvents()
 
+    def look_what_is_there(self, dataset, year, seconds=30):
+        """Choose, and wait until the map shows what is published and the page what it costs."""
+        self.page(AREA)
+        self.person.choose("datasetCombo", dataset)
+        self.person.choose("yearCombo", str(year))
+        download, legend = self.person.find("downloadLabel"), self.person.find("TesseraLegend")
+
+        def is_known():
+            told = download.text()
+            return "To fetch:" in told and "up to" not in told and legend.isVisible()
+
+        self.person.wait(is_known, seconds, "coverage")
+        years = self.person.find("yearCombo")
+        self.person.wait(lambda: "here" in years.currentText(), seconds, "the years with data")
+        return [download.text(), years.currentText()]
+
     def fetch(self, dataset, year, seconds=90):
         self.page(AREA)
         self.person.choose("datasetCombo", dataset)

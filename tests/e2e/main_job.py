@@ -32,6 +32,7 @@ def main_job(plan):
     person.zoom_to(*plan["bbox"])
     timed("idle", lambda: idle(person))
     timed("open", dock.open)
+    timed("look", lambda: dock.look_what_is_there(plan["dataset"], plan["year"]))
     timed("fetch", lambda: dock.fetch(plan["dataset"], plan["year"]))
     timed("label", lambda: dock.label(plan["classes"]))
     timed("train", lambda: dock.train(plan["head"]))

@@ -75,10 +75,16 @@ def test_points_over_many_tiles_cost_their_rows(archive, tmp_path):
     heads = 2 * 4096 * len(archive.tile_names("v1.1-cam"))
     assert took < 1.1 * row_bytes + heads
     assert took < 0.01 * whole
+    assert on_disk(tmp_path) < 1.5 * took
     # and they are the right ones
     for lon, lat, row, col in zip(*_lonlat(labels), pixels.row, pixels.col):
         zone = 30 if lon < 0 else 31
         assert (row, col) == layout.pixel_of(zone, lon, lat)
+
+
+def on_disk(folder):
+    """Bytes of the blocks in a cache."""
+    return sum(path.stat().st_size for path in folder.rglob("utm*/*.npy"))
 
 
 def _lonlat(labels):
@@ -113,6 +119,8 @@ def test_points_in_a_store_cost_their_chunks(archive, tmp_path):
     assert len(chunks) > 30
     metadata = archive.find(f"zarr/{store}/zarr.json").length + 10_000
     assert needed <= took < 1.1 * needed + overhead + metadata
+    unpacked = len(chunks) * 32 * 32 * (128 + 7)
+    assert on_disk(tmp_path) < 1.2 * unpacked
 
 
 def _index(archive, path):

@@ -3,6 +3,7 @@
 """A package index on 127.0.0.1 with small wheels, which can fail; and locks that ask for them."""
 
 import base64
+import contextlib
 import hashlib
 import io
 import json
@@ -45,13 +46,18 @@ class Index:
     """Serves wheels as a simple index. `cut`: every wheel ends after so many bytes."""
 
     def __init__(self, names, filling=FILLING):
-        self.wheels = {name: wheel(name, filling=filling) for name in names}
-        self.cut = None
-        self.bytes_per_s = None
-        self.requests = []
+        self._wheels = {name: wheel(name, filling=filling) for name in names}
+        self.reset()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def reset(self):
+        """Serve all of it, at once."""
+        self.wheels = dict(self._wheels)
+        self.cut = None
+        self.bytes_per_s = None
+        self.requests = []
 
     @property
     def url(self):
@@ -83,7 +89,8 @@ def _handler(index):
                 self._send(index.listing(part[-1]).encode(), "text/html")
             elif part[0] == "files":
                 name = part[-1].split("-1.0")[0].replace("_", "-")
-                self._send(index.wheels[name], "application/zip", cut=index.cut)
+                with contextlib.suppress(ConnectionError):  # it was cancelled
+                    self._send(index.wheels[name], "application/zip", cut=index.cut)
             else:
                 self.send_response(404)
                 self.send_header("Content-Length", "0")

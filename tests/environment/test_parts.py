@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tessera_plugin.environment import failures, interpreters, logs, settings_of_pip
+from tessera_plugin.environment import failures, interpreters, logs, process, settings_of_pip
 from tessera_plugin.environment.lock import held
 from tessera_plugin.environment.places import Places, path_problem, python_in, size_of
 from tessera_plugin.environment.process import Outcome, run
@@ -185,15 +185,21 @@ def _is_running(pid):
         return False
 
 
-def test_an_idle_program_is_ended_and_one_that_makes_something_is_not(tmp_path):
+def test_an_idle_program_is_ended_and_one_that_makes_something_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "WATCH_S", 0.2)
     sleeper = program("import time;time.sleep(30)")
-    outcome = run(sleeper, dict(os.environ), tmp_path / "log", lambda: None, idle_s=1.2)
+    outcome = run(sleeper, dict(os.environ), tmp_path / "log", lambda: None, idle_s=0.6)
     assert outcome.is_idle
     assert failures.kind_of(outcome) == failures.TIMED_OUT
     sizes = iter(range(1000))
-    busy = program("import time;time.sleep(4)")
+    busy = program("import time;time.sleep(2.5)")
     outcome = run(
-        busy, dict(os.environ), tmp_path / "log", lambda: None, idle_s=2, grows=lambda: next(sizes)
+        busy,
+        dict(os.environ),
+        tmp_path / "log",
+        lambda: None,
+        idle_s=0.8,
+        grows=lambda: next(sizes),
     )
     assert not outcome.is_idle
     assert outcome.status == 0
@@ -216,6 +222,8 @@ def test_an_idle_program_is_ended_and_one_that_makes_something_is_not(tmp_path):
         ("invalid peer certificate: UnknownIssuer", "tls"),
         ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]", "tls"),
         ("ProxyError('Cannot connect to proxy.', OSError('Tunnel connection failed: 403", "proxy_refused"),
+        ("HTTP status client error (407) for url", "proxy_login"),
+        ("tunnel error: unsuccessful, see /home/407/log", "proxy_refused"),
         ("OSError('Tunnel connection failed: 407 Proxy Authentication Required')", "proxy_login"),
         ("\u00d7 No solution found when resolving dependencies", "no_package"),
         ("/usr/bin/python3: No module named pip", "no_pip"),
@@ -230,6 +238,13 @@ def test_what_installers_say_becomes_a_named_failure(said, kind):
     outcome = Outcome(1, said)
     assert failures.kind_of(outcome) == kind
     assert kind in failures.KINDS
+
+
+def test_a_program_that_somebody_killed_is_no_riddle():
+    assert failures.kind_of(Outcome(-9, "Downloading torch (190 MiB)")) == failures.INTERRUPTED
+    assert failures.kind_of(Outcome(-11, "Downloading torch (190 MiB)")) == failures.OTHER
+    full = Outcome(-9, "error: No space left on device (os error 28)")
+    assert failures.kind_of(full) == failures.NO_SPACE
 
 
 def test_the_detail_is_the_line_that_says_most_without_a_password():

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 from tessera_plugin.errors import DiskFull, NotWritable
+from tessera_plugin.io import cache as cache_module
+from tessera_plugin.io import cache_compact
 from tessera_plugin.io.cache import (
     NO_OWNER,
     BlockCache,
@@ -144,7 +146,7 @@ def test_where_nothing_is_published_is_outside():
 
 def test_a_block_is_an_npy_file_that_numpy_maps(tmp_path):
     cache = new_cache(tmp_path)
-    arrived = piece(rows(10, 20, 5, 100), 2)
+    arrived = piece(rows(10, 90, 5, 120), 2)
     cache.add(layout(), 1, [arrived])
     path = cache.block_path(BLOCK)
     assert path.relative_to(tmp_path).parts[1:] == (
@@ -152,8 +154,8 @@ def test_a_block_is_an_npy_file_that_numpy_maps(tmp_path):
     )  # fmt: skip
     record = np.load(path, mmap_mode="r", allow_pickle=False)
     assert isinstance(record, np.memmap)
-    np.testing.assert_array_equal(record["codes"][0][10:20, 5:105], arrived.codes)
-    np.testing.assert_array_equal(record["consulted"][0][10:20, 5:105], 0b010)
+    np.testing.assert_array_equal(record["codes"][0][10:90, 5:125], arrived.codes)
+    np.testing.assert_array_equal(record["consulted"][0][10:90, 5:125], 0b010)
     assert b"grid_0.15_52.05" in bytes(record["meta"][0])
     assert [p.name for p in path.parent.iterdir()] == [path.name], "nothing temporary is left"
     assert abs(cache.block_bytes - path.stat().st_size) < 1024
@@ -181,6 +183,123 @@ def test_what_is_known_already_is_not_written_again(tmp_path):
     assert cache.block_path(BLOCK).stat().st_ino == before.st_ino
 
 
+# --- files of blocks of which little is known
+
+
+FIELDS = ("codes", "scales", "owner", "consulted")
+
+
+def bits(block, fields=FIELDS):
+    return [getattr(block, name).tobytes() for name in fields]
+
+
+def scattered(random, share):
+    """Pieces of three tiles: pixels here and there, some of them nodata of every kind."""
+    pieces = []
+    for number in range(3):
+        places = np.argwhere(random.random((128, 128)) < share).tolist()
+        for row, col in places:
+            told = random.choice([0.05, np.nan, np.inf, -3.0])
+            mask = np.full((1, 1), told != 0.05)
+            one = piece(rows(row, row + 1, col, 1), row, [(mask, told)], SMALL)
+            pieces.append((number, one))
+    return pieces
+
+
+@pytest.mark.parametrize("share", [0, 0.002, 0.02])
+def test_what_little_is_known_comes_back_bit_by_bit_from_a_small_file(tmp_path, share):
+    random = np.random.default_rng(int(share * 1000))
+    cache = new_cache(tmp_path, depth=SMALL)
+    wanted = empty_block(SMALL)
+    arrived = [(1, piece(rows(37, 38, 9, 1), 1, depth=SMALL)), *scattered(random, share)]
+    for number, one in arrived:
+        wanted.consult(number, BLOCK, one)
+    for number in (2, 0, 1):
+        cache.add(layout(), number, [one for own, one in arrived if own == number])
+    path = cache.block_path(BLOCK)
+    known = np.count_nonzero(wanted.consulted)
+    assert path.stat().st_size < 8000 + known * (SMALL + 7)
+    rest = FIELDS[1:]
+    for _ in range(2):
+        assert bits(cache.load(layout())) == bits(wanted)
+        assert bits(cache.load(layout(), trusted=True, codes=False), rest) == bits(wanted, rest)
+        assert bits(cache.peek(layout()), rest) == bits(wanted, rest)
+        forget_verified()
+    assert cache.load(layout(), trusted=True, codes=False) is not None
+    assert cache.load(layout(), trusted=True, codes=False).codes.shape == (0, 0, SMALL)
+    assert set(cache.provenance(BLOCK).sources) == {NAMES[number] for number, _ in arrived}
+    assert cache.numbers(BLOCK.zone) == {(-4523, 239)}
+    cache.drop_tile(NAMES[1], BLOCK)
+    assert not path.exists()
+
+
+def test_water_takes_no_room_for_codes(tmp_path):
+    cache = new_cache(tmp_path)
+    water = np.ones((128, 128), bool)
+    cache.add(layout(), 0, [piece(BLOCK, 0, [(water, np.nan)])])
+    assert cache.block_path(BLOCK).stat().st_size < 0.06 * cache.block_bytes
+    assert (cache.load(layout()).states(layout((BLOCK, None, None)).cover()) == State.WATER).all()
+
+
+def test_a_small_file_is_one_that_numpy_reads(tmp_path):
+    cache = new_cache(tmp_path)
+    arrived = piece(rows(10, 13, 5, 100), 2)
+    cache.add(layout(), 1, [arrived])
+    record = np.load(cache.block_path(BLOCK), mmap_mode="r", allow_pickle=False)
+    np.testing.assert_array_equal(record["codes"][0], arrived.codes.reshape(-1, 128))
+    known = np.unpackbits(record["known"][0]).reshape(128, 128)
+    assert known[10:13, 5:105].all()
+    assert known.sum() == 300
+
+
+def test_a_file_grows_with_what_is_known_until_it_is_full(tmp_path):
+    cache = new_cache(tmp_path)
+    path = cache.block_path(BLOCK)
+    whole = piece(BLOCK)
+    sizes = []
+    for start in range(0, 128, 8):
+        part = slice(start, start + 8)
+        one = Piece(
+            rows(start, start + 8), whole.codes[part], whole.scales[part], whole.valid[part]
+        )
+        cache.add(layout(), 0, [one])
+        sizes.append(path.stat().st_size)
+        np.testing.assert_array_equal(
+            cache.load(layout()).codes[: start + 8], whole.codes[: start + 8]
+        )
+        known = (start + 8) * 128 * 135
+        assert sizes[-1] <= 2 * (known + 7000)
+    full = sizes[-1]
+    assert abs(full - cache.block_bytes) < 1024
+    assert sizes[:7] == sorted(set(sizes[:7]))
+    assert sizes[6] < full / 2
+    assert set(sizes[7:]) == {full}
+    # the total has not lost count on the way
+    added = (tmp_path / "locks" / "added").read_bytes()
+    assert np.frombuffer(added, "<i8").sum() == full
+
+
+def test_a_full_file_of_which_little_is_known_can_be_read_and_shrinks(tmp_path, monkeypatch):
+    """As earlier versions wrote them."""
+    cache = new_cache(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_compact, "compacted", lambda *_: None)
+        cache.add(layout(), 0, [piece(rows(3, 9), 1)])
+    path = cache.block_path(BLOCK)
+    assert abs(cache.block_bytes - path.stat().st_size) < 1024
+    forget_verified()
+    before = bits(cache.load(layout()))
+    cache.add(layout(), 0, [piece(rows(3, 9), 2)])
+    assert bits(cache.load(layout())) == before
+    cache.add(layout(), 0, [piece(rows(20, 21), 2)])
+    assert path.stat().st_size < 0.1 * cache.block_bytes
+    np.testing.assert_array_equal(cache.load(layout()).codes[3:9], piece(rows(3, 9), 1).codes)
+    np.testing.assert_array_equal(cache.load(layout()).codes[20], piece(rows(20, 21), 2).codes[0])
+    assert int(np.frombuffer((tmp_path / "locks" / "added").read_bytes(), "<i8").sum()) == (
+        path.stat().st_size
+    )
+
+
 # --- damage
 
 
@@ -204,10 +323,13 @@ def test_a_flipped_bit_drops_the_block(tmp_path, at):
     assert not path.exists()
 
 
-def test_random_flips_are_found_or_harmless(tmp_path):
+@pytest.mark.parametrize("height", [128, 2])
+def test_random_flips_are_found_or_harmless(tmp_path, height):
     """Anywhere in the file, and half of them where it is not pixels: header, masks, metadata."""
     random = np.random.default_rng(3)
-    cache, (path,) = fill(tmp_path, 1, depth=SMALL)
+    cache = new_cache(tmp_path, depth=SMALL)
+    cache.add(layout(), 0, [piece(rows(0, height), depth=SMALL)])
+    path = cache.block_path(BLOCK)
     sound = path.read_bytes()
     expected = cache.load(layout_at(BLOCK))
     header = len(sound) - np.load(path, mmap_mode="r").nbytes
@@ -222,6 +344,8 @@ def test_random_flips_are_found_or_harmless(tmp_path):
         damage(path, data)
         forget_verified()
         codes, scales = read_blocks(cache, BLOCK, SMALL, layout_at)
+        peeked = cache.peek(layout_at(BLOCK))
+        assert peeked is None or peeked.codes.shape == (0, 0, SMALL), "it is not verified"
         if data == sound or cache.load(layout_at(BLOCK)) is not None:
             np.testing.assert_array_equal(codes, expected.codes)
             np.testing.assert_array_equal(scales, expected.scales)
@@ -245,11 +369,16 @@ def test_a_block_that_is_cut_off_is_dropped(tmp_path, size):
     assert cache.load(layout()) is not None
 
 
-def test_garbage_and_appended_bytes_are_dropped(tmp_path):
-    cache, (path,) = fill(tmp_path, 1, depth=SMALL)
+@pytest.mark.parametrize("height", [128, 1])
+def test_garbage_and_appended_bytes_are_dropped(tmp_path, height):
+    cache = new_cache(tmp_path, depth=SMALL)
+    cache.add(layout(), 0, [piece(rows(0, height), depth=SMALL)])
+    path = cache.block_path(BLOCK)
     sound = path.read_bytes()
     random = np.random.default_rng(0)
-    for data in (sound + b"x", sound + sound, random.bytes(len(sound)), bytes(len(sound))):
+    cut = [sound[:size] for size in (0, 3, 511, 512, 3000, len(sound) - 1)]
+    others = [sound + b"x", sound + sound, random.bytes(len(sound)), bytes(len(sound))]
+    for data in cut + others:
         damage(path, data)
         assert cache.load(layout_at(BLOCK), trusted=True) is None
         assert not path.exists()
@@ -644,6 +773,26 @@ def test_room_is_checked_beforehand(small_disk):
         cache.check_space(more)
     cache.add(layout(), 0, [piece(BLOCK)])
     cache.check_space([BLOCK])  # is there, so needs no room of its own
+    cache.check_space(more, 3000)  # in small files
+    with pytest.raises(DiskFull):
+        cache.check_space(more, 3 * 128 * 128)
+
+
+def test_the_room_that_is_checked_is_enough(tmp_path, monkeypatch):
+    """Whatever lies in a block already, and however full it becomes."""
+    asked = []
+    monkeypatch.setattr(cache_module, "check_space", lambda _, size: asked.append(size))
+    random = np.random.default_rng(1)
+    for number in range(12):
+        cache = new_cache(tmp_path / str(number), depth=SMALL)
+        steps = np.unique(random.integers(1, 128, 4))
+        for top, stop in zip([0, *steps], [*steps, 128]):
+            before = sum(path.stat().st_size for path in cache.root.rglob("*.npy"))
+            asked.clear()
+            cache.check_space([BLOCK], int(stop - top) * 128)
+            cache.add(layout(), 0, [piece(rows(top, stop), depth=SMALL)])
+            grown = cache.block_path(BLOCK).stat().st_size - before
+            assert grown <= sum(asked)
 
 
 def test_a_disk_that_can_only_be_read(small_disk):

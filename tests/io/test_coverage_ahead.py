@@ -51,6 +51,34 @@ def test_ranges_are_added_to_those_that_are_kept(tmp_path):
     assert one.read(PATH, '"e1"', 60, 390)[0].data == DATA[60:390]
 
 
+class Bucket:
+    def __init__(self):
+        self.data, self.etags = b"", []
+
+    def begin(self, head):
+        self.etags.append(head.etag)
+
+    def take(self, offset, data):
+        assert offset == len(self.data)
+        self.data += data
+
+
+def test_a_sink_gets_what_was_kept_and_the_rest(tmp_path):
+    with RangeServer(DictProvider({PATH: DATA})) as server:
+        client = open_client(server.url, NetworkSettings())
+        etag = client.get_range(f"{server.url}/{PATH}", 0, 1).etag
+        one = kept(tmp_path, (100, 300), of=info(etag))
+        front = AheadFront(client, roots_of(server.url), one)
+        bucket = Bucket()
+        assert front.get_range(PATH, 50, 400, etag, sink=bucket).data == b""
+        assert (bucket.data, bucket.etags) == (DATA[50:400], [etag])
+        assert sum(entry.bytes for entry in server.log[1:]) == 150
+        bucket = Bucket()
+        front.get_range(PATH, 1000, 2000, etag, sink=bucket)
+        assert bucket.data == DATA[1000:2000]
+        client.close()
+
+
 @pytest.mark.parametrize("etag", ['"other"', "", "W/x"])
 def test_another_object_has_nothing(tmp_path, etag):
     one = kept(tmp_path, (0, 500))

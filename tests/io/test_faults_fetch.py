@@ -20,8 +20,8 @@ from tests.proxies import Proxy
 from tests.servers import FOREVER, Fault, RangeServer
 from tests.stress import crowd, disks, kills, kinds
 from tests.stress.flips import WRONG_BYTES, Flip, Twisted
-from tests.stress.kinds import KINDS
-from tests.stress.scenes import archive, scene
+from tests.stress.kinds import SHORT
+from tests.stress.scenes import LARGE, archive, scene
 from tests.stress.trial import Trial, with_
 
 HOST = "archive.invalid"
@@ -63,7 +63,7 @@ def clean(running, tmp_path_factory):
 
 
 @both
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", SHORT, ids=lambda kind: kind.name)
 def test_a_fault_here_and_there(server, clean, tmp_path, form, kind):
     trial = Trial(scene(form), server, tmp_path)
     faults = kinds.once_everywhere(trial.scene, kind.make)
@@ -80,7 +80,7 @@ def test_a_fault_here_and_there(server, clean, tmp_path, form, kind):
 
 
 @both
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", SHORT, ids=lambda kind: kind.name)
 def test_a_fault_that_lasts(server, clean, tmp_path, form, kind):
     trial = Trial(scene(form), server, tmp_path)
     server.faults += kinds.lasting(trial.scene, kind.make)
@@ -88,7 +88,8 @@ def test_a_fault_that_lasts(server, clean, tmp_path, form, kind):
     problems = outcome.problems()
     problems += outcome.not_bounded(6 * clean[form] + 40, 10 + 20 * kind.seconds)
     problems += outcome.not_named(kind.words) if kind.words else outcome.not_whole()
-    if not kind.seconds and not outcome.known[kinds.untouched(trial.scene)].all():
+    spreads = kind.spreads or kind.seconds
+    if not spreads and not outcome.known[kinds.untouched(trial.scene)].all():
         problems.append("the part without faults has not come")
     assert problems + trial.repaired(outcome) == []
 
@@ -142,18 +143,48 @@ def test_a_byte_that_lies_there_wrong_is_told(server, twist, tmp_path, case):
     assert problems == []
 
 
-def test_a_stores_root_that_came_wrong_once_is_fetched_again(server, twist, tmp_path):
-    """A digit that makes sense but is another one: the ETag tells."""
-    trial = Trial(scene("zarr"), server, tmp_path)
+def root_flip(count):
+    """A digit of a group's name in a store's metadata: it makes sense, but another one."""
     path = "zarr/v1.1/zarr.json"
     root = archive().find(path)
-    text = root.read(0, root.length)
-    flip = Flip(path, text.index(b"utm36") + 4, mask=1, count=1)  # utm37
+    return Flip(path, root.read(0, root.length).index(b"utm36") + 4, mask=1, count=count)
+
+
+def test_a_stores_root_that_came_wrong_once_is_fetched_again(server, twist, tmp_path):
+    trial = Trial(scene("zarr"), server, tmp_path)
+    flip = root_flip(1)
     twist([flip])
     outcome = trial.fetch()
-    assert flip.hits == 1
+    assert flip.hits == 1, "its ETag has told"
     assert outcome.problems() + outcome.not_whole() == []
     assert trial.repaired(outcome) == []
+
+
+def test_a_stores_root_that_came_wrong_twice_does_not_stay(server, twist, tmp_path):
+    trial = Trial(scene("zarr"), server, tmp_path)
+    twist([root_flip(2)])
+    trial.fetch()
+    twist([])
+    whole = trial.fetch()
+    assert whole.problems() + whole.not_whole() == []
+
+
+@pytest.mark.parametrize("fault", [Fault.wrong_length(-5), Fault.wrong_length(-50)])
+def test_a_stores_years_that_came_cut_off_do_not_stay(server, tmp_path, fault):
+    trial = Trial(scene("zarr"), server, tmp_path)
+    fault = dataclasses.replace(fault, path="*/time/c/0", count=FOREVER)
+    server.faults.append(fault)
+    outcome = trial.fetch()
+    problems = outcome.problems() + outcome.not_named("time/c/0 is damaged")
+    assert problems + trial.repaired(outcome) == []
+
+
+def test_a_stores_years_that_were_said_not_to_be_there_are_asked_for_again(server, tmp_path):
+    trial = Trial(scene("zarr"), server, tmp_path)
+    server.faults.append(Fault.status(404, path="*/time/c/0", count=FOREVER))
+    outcome = trial.fetch()
+    problems = outcome.problems() + outcome.not_named("holds no years")
+    assert problems + trial.repaired(outcome) == []
 
 
 # --- there is no such object, it says
@@ -277,15 +308,15 @@ def test_a_proxy_that_wants_a_login(server, tmp_path, form):
 @both
 def test_a_proxy_that_looks_into_the_traffic(authority, tmp_path, form):
     certificate = certificates.signed(tmp_path, authority, f"DNS:{HOST}")
-    with RangeServer(archive(), ssl_context=certificate.server_context()) as inspector:
-        with Proxy({f"{HOST}:443": inspector.port}) as proxy:
-            through = {"proxies": ((f"https://{HOST}", proxy.url),)}
-            trial = Trial(scene(form), inspector, tmp_path, f"https://{HOST}")
-            outcome = trial.fetch(with_(**through))
-            problems = outcome.problems() + outcome.not_named("its certificate is not trusted")
-            assert inspector.log == []
-            trusting = with_(**through, ca_bundle=str(authority.pem))
-            assert problems + trial.repaired(outcome, trusting) == []
+    inspector = RangeServer(archive(), ssl_context=certificate.server_context())
+    with inspector, Proxy({f"{HOST}:443": inspector.port}) as proxy:
+        through = {"proxies": ((f"https://{HOST}", proxy.url),)}
+        trial = Trial(scene(form), inspector, tmp_path, f"https://{HOST}")
+        outcome = trial.fetch(with_(**through))
+        problems = outcome.problems() + outcome.not_named("its certificate is not trusted")
+        assert inspector.log == []
+        trusting = with_(**through, ca_bundle=str(authority.pem))
+        assert problems + trial.repaired(outcome, trusting) == []
 
 
 @both
@@ -303,7 +334,7 @@ def test_no_tls_where_there_should_be(server, tmp_path, form):
 def test_a_disk_that_really_runs_full(server, tmp_path, form):
     server.bandwidth = 20e6
     with small_disk(tmp_path / "disk", 40) as folder:
-        trial = Trial(scene(form), server, folder / "cache")
+        trial = Trial(scene(form, LARGE[form]), server, folder / "cache")
         filler = folder / "filler"
         outcome = trial.fetch(options=FetchOptions(arrived=lambda _: disks.fill(filler)))
         assert isinstance(outcome.error, DiskFull)

@@ -20,7 +20,7 @@ from tessera_plugin.progress import Cancelled, Gate, silent
 from tessera_plugin.values import Access, Dataset, NetworkSettings, State, Window
 from tests import builders_zarr, dense_store
 from tests.both_forms import KINDS, archive, assert_true, opened, place
-from tests.servers import RangeServer
+from tests.servers import FOREVER, Fault, RangeServer
 
 both = pytest.mark.parametrize("form", list(KINDS))
 
@@ -118,6 +118,59 @@ def test_cells_of_a_store_come_nearest_first(tmp_path, corner):
         found = order_of_arrival(ZarrStore(access, dataset, 2024), window, point)
     assert np.mean(found[: len(found) // 2]) < np.mean(found[len(found) // 2 :])
     assert np.argmin(found) < len(found) / 2
+
+
+def test_there_is_something_to_see_before_much_has_come(tmp_path):
+    """Over a slow line with ranges side by side, and the nearest to the middle first."""
+    provider = dense_store.DenseStore()
+    came = {}
+    with RangeServer(provider) as server:
+        server.bandwidth = 4_000_000
+        window = Window(31, dense_store.ROW + 1024, dense_store.COL + 1024, 400, 400)
+        dataset = Dataset("2.0", "dense", "", (2024,), "", zarr_dir=dense_store.NAME)
+        access = Access(str(tmp_path), server.url, network=NetworkSettings(connections=6))
+
+        def arrived(blocks):
+            for block in blocks:
+                came.setdefault(block, server.bytes_sent)
+
+        options = FetchOptions(arrived=arrived)
+        assert ZarrStore(access, dataset, 2024).fetch([window], silent, options).failed == ()
+        total = server.bytes_sent
+    assert total > 20_000_000
+    assert min(came.values()) < 0.25 * total
+    middle = window.row + 200, window.col + 200
+    found = [np.hypot(block.row + 64 - middle[0], block.col + 64 - middle[1]) for block in came]
+    quarter = len(found) // 4
+    assert np.mean(found[:quarter]) < np.mean(found[-quarter:]) - 50
+
+
+def test_what_came_of_a_range_is_kept_when_the_rest_does_not(tmp_path):
+    provider = dense_store.DenseStore()
+    window = Window(31, dense_store.ROW + 1024, dense_store.COL + 1024, 128, 128)
+    dataset = Dataset("2.0", "dense", "", (2024,), "", zarr_dir=dense_store.NAME)
+    with RangeServer(provider) as server:
+        codes = "*/embeddings/c/*"
+        server.faults += [
+            Fault.truncate(after=900_000, path=codes, skip=1),
+            Fault.status(503, path=codes, skip=1, count=FOREVER),
+        ]
+        network = NetworkSettings(attempts=2, backoff_s=0.01, connections=1)
+        source = ZarrStore(Access(str(tmp_path), server.url, network=network), dataset, 2024)
+        summary = source.fetch([window])
+        assert [failure.reason for failure in summary.failed] == [
+            "the server answers with status 503"
+        ]
+        known = source.states(window) != State.UNKNOWN
+        assert 5 / 16 <= known.mean() < 1
+        for got, wanted in zip(source.read(window), provider.truth(window)):
+            np.testing.assert_array_equal(got[known], wanted[known])
+        server.clear()
+        assert source.fetch([window]).failed == ()
+        # not again what came
+        assert server.bytes_sent < provider.stored_bytes(window) * (1.3 - known.mean())
+    for got, wanted in zip(source.read(window), provider.truth(window)):
+        np.testing.assert_array_equal(got, wanted)
 
 
 def test_lots_are_bounded_and_come_nearest_first(tmp_path, monkeypatch):

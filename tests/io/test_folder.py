@@ -181,6 +181,49 @@ def test_a_file_that_is_written_while_it_is_read(root, client, kept):
     assert sum(told) == 0
 
 
+class Bucket:
+    def __init__(self, then=lambda: None):
+        self.data, self.heads, self._then = bytearray(), [], then
+
+    def begin(self, head):
+        self.heads.append((head.data, head.total))
+
+    def take(self, offset, data):
+        assert offset == len(self.data)
+        self.data += data
+        self._then()
+
+
+def test_a_sink_gets_the_bytes_as_they_come(root, client):
+    bucket, told = Bucket(), []
+    reply = client.get_range(url(root), 1000, 2_001_000, None, told.append, sink=bucket)
+    assert bytes(bucket.data) == DATA[1000:2_001_000]
+    assert bucket.heads == [(b"", len(DATA))]
+    assert (reply.data, sum(told), client.bytes_received) == (b"", 2_000_000, 2_000_000)
+
+
+def test_a_sink_gets_nothing_of_a_file_that_is_written_anew(root, client):
+    path = root / "zarr" / "v 1~beta" / "c"
+
+    def interfere():
+        path.write_bytes(bytes(len(DATA)))
+        os.utime(path, ns=(0, 5_000_000_000))
+
+    bucket = Bucket(interfere)
+    with pytest.raises(ObjectChanged):
+        client.get_range(url(root), 0, len(DATA), sink=bucket)
+    assert 0 < len(bucket.data) < len(DATA)
+    assert bytes(bucket.data) == DATA[: len(bucket.data)]
+
+
+def test_what_a_sink_raises_is_not_the_folders_fault(root, client):
+    def fail():
+        raise PermissionError("elsewhere")
+
+    with pytest.raises(PermissionError, match="elsewhere"):
+        client.get_range(url(root), 0, 10, sink=Bucket(fail))
+
+
 def test_a_file_that_is_too_short(root, client):
     (root / "short").write_bytes(b"only this")
     for ask in (

@@ -3,6 +3,7 @@
 """Ranges over HTTP against a real server that misbehaves on demand."""
 
 import base64
+import dataclasses
 import email.utils
 import gc
 import socket
@@ -494,3 +495,138 @@ def test_no_socket_is_left_behind(server):
     assert len(list(descriptors.iterdir())) <= before + 2
     client.close()
     assert all(not line._doubles for line in client._lines.lines())
+
+
+# --- as it comes
+
+
+class Bucket:
+    """A sink that keeps everything, and sees that it comes in order and of one object."""
+
+    def __init__(self):
+        self.data = bytearray()
+        self.heads = []
+        self.pieces = 0
+
+    def begin(self, head):
+        assert head.data == b""
+        self.heads.append((head.etag, head.total))
+
+    def take(self, offset, data):
+        assert offset == len(self.data)
+        self.data += data
+        self.pieces += 1
+
+
+def ranges(server):
+    return [entry.range for entry in server.log]
+
+
+def test_a_sink_gets_the_bytes_as_they_come(server, client):
+    bucket, told = Bucket(), []
+    reply = client.get_range(url(server), 500, 250_500, None, told.append, sink=bucket)
+    assert bytes(bucket.data) == DATA[500:250_500]
+    assert bucket.pieces > 3
+    assert reply.data == b""
+    assert bucket.heads == [(reply.etag, len(DATA))]
+    assert sum(told) == client.bytes_received == 250_000
+
+
+@pytest.mark.parametrize("etag", [True, False], ids=["known", "new"])
+def test_a_sink_gets_nothing_twice_when_the_line_breaks(server, client, etag):
+    known = client.get_range(url(server), 0, 1).etag
+    server.clear()
+    server.faults.append(Fault.truncate(after=70_000))
+    server.faults.append(Fault.status(503))
+    bucket, told = Bucket(), []
+    client.get_range(url(server), 500, 250_500, known if etag else None, told.append, sink=bucket)
+    assert bytes(bucket.data) == DATA[500:250_500]
+    last = server.log[-1]
+    came = int(last.range[6:].split("-")[0]) - 500
+    assert 8192 < came <= 70_000  # of a piece that broke off nothing is taken
+    assert ranges(server) == ["bytes=500-250499", *[f"bytes={500 + came}-250499"] * 2]
+    assert last.bytes == 250_000 - came
+    assert last.headers["if-match"] == known
+    assert sum(told) == 250_000
+    assert min(told) > 0
+
+
+def test_a_line_that_breaks_always_brings_everything_if_it_brings_much(server):
+    client = HttpClient(dataclasses.replace(QUICK, attempts=1))
+    server.faults.append(Fault.truncate(after=130_000, count=FOREVER))
+    bucket = Bucket()
+    client.get_range(url(server), 0, len(DATA), sink=bucket)
+    assert bytes(bucket.data) == DATA
+    assert len(server.log) == 3
+    client.close()
+
+
+def test_a_line_that_brings_little_is_given_up_and_what_came_stays(server, client):
+    server.faults.append(Fault.truncate(after=20_000, count=FOREVER))
+    bucket = Bucket()
+    with pytest.raises(NetworkFailed):
+        client.get_range(url(server), 0, len(DATA), sink=bucket)
+    assert len(server.log) == QUICK.attempts
+    assert 0 < len(bucket.data) <= 20_000 * QUICK.attempts
+    assert bytes(bucket.data) == DATA[: len(bucket.data)]
+
+
+@pytest.mark.parametrize("fault", [Fault.changed_etag, Fault.silent_etag])
+def test_the_rest_of_another_object_is_not_taken(server, client, fault):
+    server.faults.append(Fault.truncate(after=70_000))
+    server.faults.append(fault(count=FOREVER))
+    bucket = Bucket()
+    with pytest.raises(ObjectChanged):
+        client.get_range(url(server), 0, len(DATA), sink=bucket)
+    assert 0 < len(bucket.data) <= 70_000
+    assert bytes(bucket.data) == DATA[: len(bucket.data)]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.ignore_range(),
+        Fault.wrong_range(5),
+        Fault.wrong_length(-1),
+        Fault.no_length(amount=3),
+        Fault.status(500),
+    ],
+    ids=lambda fault: fault.kind,
+)
+def test_a_sink_gets_nothing_of_a_wrong_answer(server, client, fault):
+    server.faults.append(fault)
+    bucket = Bucket()
+    client.get_range(url(server), 0, 200_000, sink=bucket)
+    assert bytes(bucket.data) == DATA[:200_000]
+    assert ranges(server) == ["bytes=0-199999"] * 2
+
+
+def test_what_a_sink_raises_ends_it(server, client):
+    """Also what looks like a broken connection."""
+
+    class Full(Bucket):
+        def take(self, offset, data):
+            raise ConnectionResetError("the disk")
+
+    with pytest.raises(ConnectionResetError, match="the disk"):
+        client.get_range(url(server), 0, 200_000, sink=Full())
+
+    class Strict(Bucket):
+        def begin(self, head):
+            raise ObjectChanged("elsewhere")
+
+    with pytest.raises(ObjectChanged, match="elsewhere"):
+        client.get_range(url(server), 0, 200_000, sink=Strict())
+    assert len(server.log) == 2
+    assert client.get_range(url(server), 0, 10).data == DATA[:10]
+
+
+def test_cancel_is_heard_while_a_sink_is_fed(server, client):
+    server.bandwidth = 100_000
+    bucket = Bucket()
+    threading.Timer(0.3, client.cancel).start()
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        client.get_range(url(server), 0, len(DATA), sink=bucket)
+    assert time.monotonic() - began < 1
+    assert bytes(bucket.data) == DATA[: len(bucket.data)]

@@ -4,6 +4,7 @@
 
 import time
 
+import numpy as np
 import pytest
 
 from tessera_plugin.errors import AccessRefused, NetworkFailed
@@ -60,6 +61,33 @@ def test_the_best_address_is_asked_alone(front, direct, gateway):
         front.get("zarr/b", front.get("zarr/b").etag)
     assert front.url("zarr/a") == f"{direct.url}/zarr/a"
     assert gateway.log == []
+
+
+class Bucket:
+    def __init__(self):
+        self.data = bytearray()
+
+    def begin(self, head):
+        pass
+
+    def take(self, offset, data):
+        assert offset == len(self.data)
+        self.data += data
+
+
+def test_a_sink_gets_from_the_other_address_only_the_rest(front, direct, gateway):
+    data = np.random.default_rng(1).bytes(400_000)
+    for server in (direct, gateway):
+        server.provider.put("zarr/large", data)
+    etag = front.get_range("zarr/large", 0, 1).etag
+    direct.faults.append(Fault.truncate(after=150_000))
+    direct.faults.append(Fault.drop(count=FOREVER))
+    bucket = Bucket()
+    front.get_range("zarr/large", 100, 399_900, etag, sink=bucket)
+    assert bytes(bucket.data) == data[100:399_900]
+    (last,) = gateway.log
+    assert last.bytes < 399_800 - 50_000
+    assert last.headers["if-match"] == etag
 
 
 def test_what_is_not_there_is_not_asked_for_at_the_other(front, direct, gateway):

@@ -25,6 +25,7 @@ class Hands:
 
     def click(self, name):
         widget = self.find(name)
+        self.until(lambda: self.session.is_warm)  # within a second of the dock's opening
         assert widget.isEnabled(), f"{name} is not enabled: {widget.toolTip()}"
         assert widget.isVisible(), f"{name} is not to be seen"
         self.qtbot.mouseClick(widget, Qt.MouseButton.LeftButton)

@@ -70,7 +70,7 @@ def test_without_the_add_on_a_check_tells_what_works(open_dialog, qtbot, server)
     dialog = open_dialog()
     check(dialog, qtbot)
     assert "None without the add-on" in words(dialog, "devices")
-    assert re.search(r"numpy: [\d.]+ million pixels", words(dialog, "speed"))
+    assert re.search(r"classifies: [\d,]+ with numpy\.$", words(dialog, "speed"))
     assert server.url in words(dialog, "archive")
     assert "answers in" in words(dialog, "archive")
     assert verdict(dialog, "archive") == "good"
@@ -84,8 +84,8 @@ def test_with_a_worker_devices_and_speeds_are_measured(open_dialog, qtbot):
     dialog = open_dialog(worker_python=str(WORKER))
     assert f"Another Python is used: {WORKER}" in words(dialog, "add-on")
     check(dialog, qtbot)
-    assert "torch on cpu" in words(dialog, "devices")
-    assert re.search(r"torch \(cpu\): [\d.]+ million pixels", words(dialog, "speed"))
+    assert "PyTorch computes on the processor" in words(dialog, "devices")
+    assert re.search(r"[\d,]+ with PyTorch on the processor", words(dialog, "speed"))
     assert {verdict(dialog, about) for about in ("devices", "speed")} == {"good"}
 
 

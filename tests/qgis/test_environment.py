@@ -90,7 +90,7 @@ class Window:
         QTest.qWait(20)
 
     def install(self):
-        self.click("installButton")
+        self.click("addOnInstallButton")
         assert self.add_on.running
         self.settle()
         return self.told()
@@ -116,9 +116,9 @@ def test_nothing_nags_and_nothing_is_fetched_before_it_is_asked_for(hands, index
     window = Window(hands)
     sizes = bundles.recipe("training", "linux-x86_64", "3.11")
     assert f"Download {sizes.download_bytes / 1e6:.1f} MB" in window.dialog.trainingLabel.text()
-    assert window.dialog.stateLabel.text() == "Nothing yet"
+    assert window.dialog.addOnStateLabel.text() == "Nothing yet"
     assert "GPU" in window.dialog.deviceLabel.text()
-    assert not window.dialog.removeButton.isEnabled()
+    assert not window.dialog.addOnRemoveButton.isEnabled()
     assert not window.dialog.isModal()
     assert index.requests == []
 
@@ -128,21 +128,21 @@ def test_from_the_offer_to_an_mlp_that_can_be_chosen(window, hands, index):
     phases, labels = [], []
     window.add_on.told.connect(lambda _, message: phases.append(message))
     window.add_on.told.connect(lambda *_: labels.append(window.dialog.addOnWorkLabel.text()))
-    window.click("installButton")
+    window.click("addOnInstallButton")
     assert window.dialog.addOnWorkFrame.isVisible()
-    assert not window.dialog.installButton.isEnabled()
+    assert not window.dialog.addOnInstallButton.isEnabled()
     assert "at work" in hands.note("headNote")
     assert not hands.find("jobFrame").isVisible()
     window.settle()
     assert any("MB" in label for label in labels)
     assert "it works" in window.told()
-    assert window.dialog.stateLabel.text() == "Training and encoders"
+    assert window.dialog.addOnStateLabel.text() == "Training and encoders"
     assert window.dialog.installedVersions.text() == "Python 3.11.2, numpy 1.0, torch 2.0"
     assert window.dialog.installedDevice.text().startswith("Processor.")
     assert "No GPU here." in window.dialog.installedDevice.text()
     assert window.dialog.installedPlace.text() == str(window.add_on.places.environment)
     assert window.dialog.installedSize.text().endswith("MB")
-    assert window.dialog.installButton.text() == "Repair"
+    assert window.dialog.addOnInstallButton.text() == "Repair"
     assert mlp(hands)
     assert "add-on" not in hands.note("headNote")
     assert hands.session.compute.client().python.startswith(str(window.add_on.places.environment))
@@ -154,11 +154,11 @@ def test_the_smaller_bundle_trains_nothing(window, hands):
     )
     window.dialog.runtimeRadio.setChecked(True)
     assert "it works" in window.install()
-    assert window.dialog.stateLabel.text() == "Encoders only"
+    assert window.dialog.addOnStateLabel.text() == "Encoders only"
     assert not mlp(hands)
     assert "training part" in hands.note("headNote")
     window.dialog.trainingRadio.setChecked(True)
-    assert window.dialog.installButton.text() == "Install"
+    assert window.dialog.addOnInstallButton.text() == "Install"
 
 
 def test_asked_for_again_the_window_is_the_same(window, hands):
@@ -169,7 +169,7 @@ def test_asked_for_again_the_window_is_the_same(window, hands):
 
 def test_closed_in_the_middle_it_goes_on_and_the_end_is_told(window, hands, index):
     index.bytes_per_s = 800_000
-    window.click("installButton")
+    window.click("addOnInstallButton")
     hands.until(lambda: "MB" in window.add_on.message)
     window.dialog.close()
     QApplication.processEvents()
@@ -196,8 +196,8 @@ def test_a_job_that_runs_is_let_finish_before_the_swap(window, hands):
             QTest.qSleep(10)
 
     hands.session.box.start(EngineTask("Other work", work))
-    assert not window.dialog.removeButton.isEnabled()
-    window.click("installButton")
+    assert not window.dialog.addOnRemoveButton.isEnabled()
+    window.click("addOnInstallButton")
     hands.until(lambda: window.add_on.message == "Waiting for other work")
     assert window.add_on.state.record.made == before
     go_on.append(True)
@@ -212,12 +212,12 @@ def test_removed_the_instant_head_is_chosen_again(window, hands, monkeypatch):
     assert hands.session.settings.head_kind == "mlp"
     answers = iter([QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes])
     monkeypatch.setattr(QMessageBox, "question", lambda *_: next(answers))
-    window.click("removeButton")
+    window.click("addOnRemoveButton")
     assert not window.add_on.running
-    window.click("removeButton")
+    window.click("addOnRemoveButton")
     window.settle()
-    assert "are free again" in window.told()
-    assert window.dialog.stateLabel.text() == "Nothing yet"
+    assert "This frees" in window.told()
+    assert window.dialog.addOnStateLabel.text() == "Nothing yet"
     assert not mlp(hands)
     assert hands.find("headCombo").currentText() == "Instant"
     assert not window.add_on.places.environment.exists()
@@ -230,15 +230,15 @@ def test_the_persons_own_python_is_tried_before_it_is_used(window, hands, monkey
     other.chmod(0o755)
     chosen = iter([(str(other), ""), (SYSTEM_PYTHON, "")])
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: next(chosen))
-    window.click("pythonButton")
+    window.click("addOnPythonButton")
     hands.until(lambda: "not Python" in window.told())
-    window.click("pythonButton")
-    hands.until(lambda: SYSTEM_PYTHON in window.dialog.pythonLabel.text())
+    window.click("addOnPythonButton")
+    hands.until(lambda: SYSTEM_PYTHON in window.dialog.addOnPythonLabel.text())
     assert window.told() == ""
     assert "it works" in window.install()
     assert window.add_on.state.record.base_python == SYSTEM_PYTHON
-    window.click("pythonButton")
-    assert "found or downloaded" in window.dialog.pythonLabel.text()
+    window.click("addOnPythonButton")
+    assert "found or downloaded" in window.dialog.addOnPythonLabel.text()
 
 
 def test_another_python_that_is_set_is_named(hands, monkeypatch):
@@ -252,7 +252,7 @@ def test_another_python_that_is_set_is_named(hands, monkeypatch):
 
 def test_cancel_leaves_everything_as_it_was(window, hands, index):
     index.bytes_per_s = 300_000
-    window.click("installButton")
+    window.click("addOnInstallButton")
     hands.until(lambda: "MB" in window.add_on.message)
     window.click("addOnStopButton")
     assert "Stopping" in window.dialog.addOnWorkLabel.text()
@@ -260,7 +260,7 @@ def test_cancel_leaves_everything_as_it_was(window, hands, index):
     QTest.qWait(20)
     assert window.told().startswith("Stopped.")
     assert not window.add_on.state.is_there
-    assert window.dialog.installButton.isEnabled()
+    assert window.dialog.addOnInstallButton.isEnabled()
     assert not window.dialog.addOnWorkFrame.isVisible()
 
 
@@ -323,15 +323,15 @@ def test_a_lost_environment_is_told_and_repaired(window, hands):
     window.dialog.close()
     QApplication.processEvents()
     again = Window(hands)
-    assert "not complete" in again.dialog.stateLabel.text()
-    assert again.dialog.installButton.text() == "Repair"
+    assert "not complete" in again.dialog.addOnStateLabel.text()
+    assert again.dialog.addOnInstallButton.text() == "Repair"
     assert "it works" in again.install()
     assert mlp(hands)
 
 
 def test_a_plugin_that_goes_ends_the_installation(window, hands, index):
     index.bytes_per_s = 300_000
-    window.click("installButton")
+    window.click("addOnInstallButton")
     hands.until(lambda: "MB" in window.add_on.message)
     hands.dock.close_down()
     hands.session.close()

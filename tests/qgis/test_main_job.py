@@ -193,7 +193,7 @@ def test_a_dead_server_is_said_on_the_page(hands, server, monkeypatch):
     server.stop()
     access = hands.dock._session.access()
     impatient = replace(access, network=replace(access.network, attempts=1, backoff_s=0.01))
-    monkeypatch.setattr(hands.dock._session, "access", lambda: impatient)
+    monkeypatch.setattr(hands.dock._session, "access", lambda *_, **__: impatient)
     hands.page(AREA)
     hands.dock.area.measure()
     hands.click("fetchButton")
@@ -226,7 +226,7 @@ def test_mlp_is_plainly_not_available(hands):
     hands.page(MAP)
     combo = hands.find("headCombo")
     assert not combo.model().item(combo.findData("mlp")).isEnabled()
-    assert "not available" in hands.find("headNote").text()
+    assert "needs the add-on" in hands.find("headNote").text()
     assert combo.currentData() == "instant"
 
 

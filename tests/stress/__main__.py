@@ -69,7 +69,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
                 for row in pool.map(lambda form: slow.run(form, folder), forms):
                     _say(row)
                     rows.append(row)
-    print(f"\n{told(rows)}\n\n{(time.monotonic() - began) / 60:.1f} minutes, {os.cpu_count()} cores")
+    print(
+        f"\n{told(rows)}\n\n{(time.monotonic() - began) / 60:.1f} minutes, {os.cpu_count()} cores"
+    )
     return int(any(row.violations for row in rows))
 
 

@@ -14,7 +14,7 @@ from typing import List
 from tests import fetch_child
 from tests.servers import RangeServer
 from tests.stress.kills import BANDWIDTH, end, start
-from tests.stress.scenes import WINDOWS, archive, scene
+from tests.stress.scenes import LARGE, archive, scene
 from tests.stress.table import Row
 from tests.stress.trial import Trial
 
@@ -33,7 +33,7 @@ def run(form: str, rounds: int, folder: Path, seed: int = 0) -> Row:
 
 
 def _round(form: str, server: RangeServer, cache: Path, draw: random.Random) -> List[str]:
-    window = WINDOWS[form]
+    window = LARGE[form]
     # most of it is in both
     left = replace(window, width=window.width - 20)
     right = replace(window, col=window.col + 20, width=window.width - 20)

@@ -159,7 +159,9 @@ class WrongByte:
     """Whether a fetch gets over it where it came wrong only once."""
 
 
-def _at(part: int, array: str, at: Callable[[int, Tuple[int, int]], int]) -> Callable[[Scene], Flip]:
+def _at(
+    part: int, array: str, at: Callable[[int, Tuple[int, int]], int]
+) -> Callable[[Scene], Flip]:
     """Return what makes a flip from an object's length and a chunk's place in it."""
 
     def make(scene: Scene) -> Flip:
@@ -181,9 +183,9 @@ WRONG_BYTES = (
     WrongByte("head of codes", "zarr", _at(0, "codes", lambda _, c: c[0] + 12), "damaged"),
     WrongByte("head of scales", "zarr", _at(1, "scales", lambda _, c: c[0] + 4), "damaged"),
     WrongByte("codes, seen by the decoder", "zarr",
-              lambda scene: chunk_flip(scene, scene.parts[0].codes, DECODER), "damaged"),
+              lambda scene: chunk_flip(scene, scene.parts[1].codes, DECODER), "damaged"),
     WrongByte("codes, seen by the rule of 127", "zarr",
-              lambda scene: chunk_flip(scene, scene.parts[0].codes, RULE)),
+              lambda scene: chunk_flip(scene, scene.parts[1].codes, RULE)),
     WrongByte("magic of codes", "npy", _at(0, "codes", lambda *_: 1), "it is not a .npy file"),
     WrongByte("header of codes", "npy", _at(1, "codes", lambda *_: 14), "its header can't be read"),
     WrongByte("magic of scales", "npy", _at(2, "scales", lambda *_: 1), "it is not a .npy file"),

@@ -14,7 +14,7 @@ import numpy as np
 
 from tests import fetch_child
 from tests.servers import RangeServer
-from tests.stress.scenes import archive, scene
+from tests.stress.scenes import LARGE, archive, scene
 from tests.stress.table import Row
 from tests.stress.trial import Trial
 
@@ -31,7 +31,7 @@ def run(form: str, count: int, folder: Path, seed: int = 0) -> Row:
     whole = 0
     with RangeServer(archive(), bandwidth=BANDWIDTH) as server:
         cache = folder / f"kills-{form}"
-        trial = Trial(scene(form), server, cache)
+        trial = Trial(scene(form, LARGE[form]), server, cache)
         before = trial.look()
         for number in range(count):
             _kill_one(trial, draw)

@@ -27,7 +27,11 @@ def run(form: str, folder: Path) -> Row:
                 trial = Trial(scene(form), server, folder / f"matrix-{form}-{number}")
                 server.faults += faults
                 length = "lasting" if is_lasting else "once"
-                problems = _tried(trial, kind, is_lasting=is_lasting)
+                is_root = form == "zarr" and place in ("the root", "everything")
+                own = kind.of_root if is_root and kind.of_root is not None else kind.words
+                if place == "everything" and not own:
+                    own = kind.words
+                problems = _tried(trial, kind, own, is_lasting=is_lasting)
                 row.add(f"{kind.name}, {place}, {length}", problems)
     finally:
         http_bodies.SLOWEST_BYTES_PER_S = patience
@@ -35,11 +39,11 @@ def run(form: str, folder: Path) -> Row:
     return row
 
 
-def _tried(trial: Trial, kind: Kind, *, is_lasting: bool) -> List[str]:
+def _tried(trial: Trial, kind: Kind, words: str, *, is_lasting: bool) -> List[str]:
     outcome = trial.fetch(with_(**kind.settings))
     problems = outcome.problems() + outcome.not_bounded(250, 15 + 20 * kind.seconds)
-    if (is_lasting and kind.words) or (not is_lasting and kind.once != PASSES):
-        problems += outcome.not_named(kind.words)
+    if (is_lasting and words) or (not is_lasting and kind.once != PASSES):
+        problems += outcome.not_named(words)
     else:
         problems += outcome.not_whole()
     return problems + trial.repaired(outcome)
@@ -55,12 +59,13 @@ def _cases(where: Scene) -> Iterator[Tuple[Kind, str, List[Fault], bool]]:
 
 def _places(where: Scene) -> Dict[str, Dict[str, object]]:
     parts = where.parts
-    root = {"the root": {"path": "zarr/*/zarr.json"}} if where.form == "zarr" else {}
-    return {
-        **root,
+    places: Dict[str, Dict[str, object]] = {
         "index or head of scales": {"path": parts[1].scales},
         "index or head of codes": {"path": parts[2].codes},
         "scales": {"path": parts[1].scales, "skip": 1},
         "codes": {"path": parts[2].codes, "skip": 1},
         "everything": {"path": "*"},
     }
+    if where.form == "zarr":
+        places["the root"] = {"path": "zarr/*/zarr.json"}
+    return places

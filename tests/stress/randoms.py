@@ -18,19 +18,19 @@ from tessera_plugin.io import http_bodies
 from tessera_plugin.values import Window
 from tests.servers import FOREVER, Fault, RangeServer
 from tests.stress.kinds import KINDS
-from tests.stress.scenes import WINDOWS, Scene, archive, scene
+from tests.stress.scenes import LARGE, Scene, archive, scene
 from tests.stress.table import Row
 from tests.stress.trial import Trial, with_
 
 PLACES = {
     "zarr": (
-        WINDOWS["zarr"],
+        LARGE["zarr"],
         Window(31, -577_340, 29_270, 120, 130),  # the river, and never written on the left
         Window(31, -578_900, 30_200, 130, 150),  # within a shard
         Window(31, -577_830, 29_920, 70, 60),  # codes all zero with a valid scale
     ),
     "npy": (
-        WINDOWS["npy"],
+        LARGE["npy"],
         Window(36, -15, 45_060, 30, 160),  # a lake over the equator
         Window(36, -10, 44_300, 20, 120),  # the edge of what is published
         Window(31, -578_160, 31_030, 30, 40),  # corrupt scales

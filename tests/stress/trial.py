@@ -139,21 +139,25 @@ class Outcome:
         told = [f"{State(a).name} as {State(b).name}" for a, b in pairs.T.tolist()]
         return [f"{np.count_nonzero(wrong):,} pixels: {', '.join(told)}"]
 
+    def _failed(self) -> NDArray[np.bool_]:
+        """Return the pixels of parts that are named as failed."""
+        failed = np.zeros(self.states.shape, bool)
+        for failure in self.summary.failed if self.summary else ():
+            failed |= self.scene.mask(self.scene.place_of(failure.part))
+        return failed
+
     def _silent_gaps(self) -> List[str]:
         """Return what is not there and that no failure names."""
         if self.error is not None or self.summary is None:
             return []
-        gaps = ~self.known
-        for failure in self.summary.failed:
-            try:
-                gaps &= ~self.scene.mask(self.scene.place_of(failure.part))
-            except KeyError:
-                return [f"a part that there is not has failed: {failure}"]
+        gaps = ~self.known & ~self._failed()
         if gaps.any():
             return [f"{np.count_nonzero(gaps):,} pixels are not there and nobody says so"]
         valid = np.count_nonzero(self.states == State.VALID)
         if self.summary.pixels != self.states.size or self.summary.valid_px != valid:
-            return [f"the summary counts {self.summary.valid_px:,} valid pixels, there are {valid:,}"]
+            return [
+                f"the summary counts {self.summary.valid_px:,} valid pixels, there are {valid:,}"
+            ]
         return []
 
     def _false_alarms(self) -> List[str]:
@@ -264,5 +268,3 @@ def _again(scene: Scene, before: Outcome, log: Sequence[Request]) -> List[str]:
             if not (scene.mask(place) & ~before.known).any():
                 problems.append(f"{name} of {entry.path} was there, but was asked for again")
     return problems
-
-

@@ -51,7 +51,8 @@ def _module(name: str) -> Method:
 
 
 METHODS: Mapping[str, Method] = {
-    name: _module(name) for name in ("devices", "speed", "train_mlp", "predict", "unpack")
+    **{name: _module(name) for name in ("devices", "speed", "train_mlp", "predict", "unpack")},
+    "encode": _module("encode.run"),
 }
 
 

@@ -11,6 +11,7 @@ blocks are there, so all of them together are kept small, and any may be deleted
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -22,7 +23,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 from ...errors import DiskFull, NotWritable
 from ..cache import BlockCache, ObjectInfo
 from ..files import write_bytes
-from ..objects import Client, Progress, RangeReply
+from ..objects import Client, Progress, RangeReply, Sink
 from .mirrors import Front
 
 FORMAT = 1
@@ -164,11 +165,13 @@ class AheadFront(Front):
         stop: int,
         etag: Optional[str] = None,
         progress: Optional[Progress] = None,
+        *,
+        sink: Optional[Sink] = None,
     ) -> RangeReply:
         """Return a part of an object; see `Front.get_range`."""
         found = self._ahead.read(path, etag, start, stop) if etag else None
         if found is None or len(found[1]) > HOLES or not self._is_first(path, start, stop):
-            return super().get_range(path, start, stop, etag, progress)
+            return super().get_range(path, start, stop, etag, progress, sink=sink)
         reply, holes = found
         data = bytearray(reply.data)
         if progress is not None:
@@ -176,7 +179,13 @@ class AheadFront(Front):
         for first, last in holes:
             piece = super().get_range(path, first, last, etag, progress)
             data[first - start : last - start] = piece.data
-        return RangeReply(bytes(data), reply.etag, reply.total, reply.last_modified)
+        whole = dataclasses.replace(reply, data=bytes(data))
+        if sink is None:
+            return whole
+        head = dataclasses.replace(reply, data=b"")
+        sink.begin(head)
+        sink.take(0, whole.data)
+        return head
 
     def _is_first(self, path: str, start: int, stop: int) -> bool:
         with self._lock:

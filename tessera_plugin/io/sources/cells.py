@@ -20,6 +20,9 @@ from ..zarr.store import Shard
 FLUSH_S = 1.0
 """What has arrived waits at most about this long for the rest of its block."""
 
+FIRST_FLUSH_S = 0.2
+"""But not the very first, so that there is something to see."""
+
 HELD_BYTES = 24_000_000
 """So much may wait for the rest of its blocks; more is written at once."""
 
@@ -43,6 +46,8 @@ class Cell:
         self.window = shard.cell_window(row, col)
         self.left = chunks
         """Chunks that have not come yet."""
+        self.scales_left = 0
+        """Those of them that are scales."""
         self.over = False
         """Whether it was finished or given up."""
         self.codes: Optional[NDArray[np.int8]] = None
@@ -65,6 +70,11 @@ class Cell:
         if part is None:
             raise ValueError(f"cell {self.row}/{self.col} lies outside {self.shard.title}")
         return part
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the codes that it holds."""
+        return 0 if self.codes is None else self.codes.nbytes
 
     @property
     def is_embedded(self) -> bool:
@@ -137,6 +147,7 @@ class Gathered:
         self._pieces: Dict[Window, List[Tuple[Shard, Piece]]] = {}
         self._since: Dict[Window, float] = {}
         self._held = 0
+        self._has_written = False
         for cell in cells:
             for block in cell.part.whole_blocks():
                 self._due[block] = self._due.get(block, 0) + 1
@@ -163,6 +174,10 @@ class Gathered:
         if self._held > HELD_BYTES:
             self.flush(at_most=EARLY_BLOCKS)
 
+    def flush_due(self, at_most: int) -> None:
+        """Write blocks whose first piece has waited for long."""
+        self.flush(FLUSH_S if self._has_written else FIRST_FLUSH_S, at_most)
+
     def flush(self, older_s: float = 0.0, at_most: Optional[int] = None) -> None:
         """Write the blocks whose first piece has waited for some time."""
         limit = time.monotonic() - older_s
@@ -176,6 +191,7 @@ class Gathered:
             pieces = self._pieces.pop(block, [])
             self._since.pop(block, None)
             self._held -= sum(piece.codes.nbytes for _, piece in pieces)
+            self._has_written = self._has_written or bool(pieces)
         by_shard: Dict[Shard, List[Piece]] = {}
         for shard, piece in pieces:
             by_shard.setdefault(shard, []).append(piece)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...values import Window
 from ..cache import ObjectInfo
 from ..zarr.metadata import ArrayMeta
-from ..zarr.shards import Chunk, ShardIndex
+from ..zarr.shards import Chunk, ShardIndex, Span, cut, plan
 from ..zarr.store import Shard, ShardInfo, parts_of
 from .cells import Cell, Gathered
 from .spots import BlockSet, Nearness
@@ -24,6 +24,13 @@ LOT_PX = 1 << 22
 
 SQUARE_PX = 1024
 """Edge of the squares that lots are made of: writers put their chunks beside one another."""
+
+NEAR_BYTES = (1_500_000, 2_000_000, 3_000_000, 4_000_000, 6_000_000)
+"""Longest range where that many requests are not needed otherwise: the first of these with which
+they suffice. The nearest can come first then, and all connections have something to do."""
+
+CHEAP_SHARE = 0.02
+"""Share of what is wanted that may be fetched in vain to have requests to spare for that."""
 
 Cells = NDArray[np.bool_]
 """(rows, cols) of a shard's cells."""
@@ -36,6 +43,11 @@ class ShardObject:
     shard: Shard
     info: ObjectInfo
     array: ArrayMeta
+
+    @property
+    def are_scales(self) -> bool:
+        """Whether it is of scales."""
+        return self.array is self.shard.group.scales
 
     def title(self, chunk: Chunk) -> str:
         """Return what a chunk of it is called."""
@@ -98,6 +110,23 @@ def objects_of(
         times = [whole // cells for whole, cells in zip(index.starts.shape, cells.shape)]
         wanted = cells.repeat(times[0], axis=0).repeat(times[1], axis=1)
         yield ShardObject(shard, own, array), index.chunks(wanted)
+
+
+def ranges(objects: Sequence[Sequence[Chunk]], requests: int, spare: int) -> List[List[Span]]:
+    """Return, per object, the ranges to ask for, as `plan`; shorter where the requests allow it."""
+    wanted = sum(chunk.stop - chunk.start for chunks in objects for chunk in chunks)
+    found = plan(objects, requests // 2, min(spare, int(CHEAP_SHARE * wanted)))
+    if _count(found) > requests:
+        found = plan(objects, requests, spare)
+    for size in NEAR_BYTES:
+        parts = [[part for span in own for part in cut(span, size)] for own in found]
+        if _count(parts) <= requests:
+            return parts
+    return found
+
+
+def _count(spans: Sequence[Sequence[Span]]) -> int:
+    return sum(map(len, spans))
 
 
 def blocks_of(wanted: Mapping[Shard, Cells]) -> BlockSet:

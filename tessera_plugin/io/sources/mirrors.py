@@ -13,7 +13,7 @@ from ...values import PUBLIC_ARCHIVE, NetworkSettings
 from ..cache import archive_identity
 from ..folder import LEADS_OUT, FolderClient, folder_path, is_folder
 from ..http import HttpClient
-from ..objects import Client, ObjectUnusable, Progress, RangeReply, is_inside
+from ..objects import Client, Feed, ObjectUnusable, Progress, RangeReply, Sink, is_inside
 
 PUBLIC_DIRECT = "https://s3.us-west-2.amazonaws.com/us-west-2.opendata.source.coop/tessera/tessera"
 """The public archive's own object store; the gateway drops requests when there are many."""
@@ -65,9 +65,22 @@ class Front:
         stop: int,
         etag: Optional[str] = None,
         progress: Optional[Progress] = None,
+        *,
+        sink: Optional[Sink] = None,
     ) -> RangeReply:
         """Return a part of an object; see `Client.get_range`."""
-        return self._ask(path, lambda url: self._client.get_range(url, start, stop, etag, progress))
+        client = self._client
+        if sink is None:
+            return self._ask(path, lambda url: client.get_range(url, start, stop, etag, progress))
+        feed = Feed(sink)
+
+        def ask(url: str) -> RangeReply:
+            at = start + feed.came
+            if feed.came and not etag:
+                raise ObjectUnusable(url, "nothing tells whether it is the same everywhere")
+            return client.get_range(url, at, stop, etag, progress, sink=feed)
+
+        return self._ask(path, ask)
 
     def url(self, path: str) -> str:
         """Return the first address of an object."""

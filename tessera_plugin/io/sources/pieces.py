@@ -22,6 +22,9 @@ from ..tiling import Tile
 FLUSH_S = 1.0
 """What has arrived waits at most about this long for the rest of its block."""
 
+HELD_BYTES = 32_000_000
+"""So much may wait for the rest of its blocks; more is written at once."""
+
 AHEAD_BYTES = 64_000_000
 """How much may wait for an earlier part of an object whose checksum is being computed."""
 
@@ -96,10 +99,14 @@ class WantedRows:
         for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist()):
             at = start
             while at < stop:
-                to_next_block = BLOCK_PX - (self.footprint.row + at) % BLOCK_PX
-                upto = min(at + step, at + to_next_block, stop)
+                next_band = (self.band(at) + 1) * BLOCK_PX - self.footprint.row
+                upto = min(at + step, next_band, stop)
                 yield at, upto
                 at = upto
+
+    def band(self, row: int) -> int:
+        """Return the number of the row of blocks that a row of the tile lies in."""
+        return (self.footprint.row + row) // BLOCK_PX
 
     def window(self, start: int, stop: int) -> Window:
         """Return where rows of the tile lie on the zone grid."""
@@ -154,36 +161,81 @@ class WantedRows:
         return np.ascontiguousarray(first)
 
 
-class Pieces:
-    """Gathers pieces that follow one another, so that blocks are not written for each.
+Keep = Callable[[Sequence[Piece]], None]
+"""Puts pieces of a tile into the row of blocks that they are of."""
 
-    One thread adds; another may flush, so that nothing waits for a request that stalls.
+
+class Held:
+    """How many bytes wait in memory for the rest of their blocks, of all tiles together."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bytes = 0
+
+    @property
+    def is_much(self) -> bool:
+        """Whether what comes should be put away at once."""
+        return self._bytes > HELD_BYTES
+
+    def change(self, size: int) -> None:
+        """Count bytes that came, or went."""
+        with self._lock:
+            self._bytes += size
+
+
+class Pieces:
+    """Gathers what arrives of a tile for one row of blocks, so that blocks are not written for each.
+
+    Threads add; another may flush, so that nothing waits for a request that stalls.
     """
 
-    def __init__(self, tile: Tile, keep: Callable[[Sequence[Piece]], None]) -> None:
+    def __init__(self, tile: Tile, held: Held, keep: Keep) -> None:
         self.tile = tile
+        self._held = held
         self._keep = keep
         self._lock = threading.Lock()
         self._pieces: List[Piece] = []
-        self._since = time.monotonic()
+        self._since = 0.0
+        self._due = 0
+
+    def expect(self) -> None:
+        """Wait for the pieces of one job more."""
+        self._due += 1
 
     def add(self, piece: Piece) -> None:
-        """Take a piece."""
+        """Take a piece; it is put away at once where too much waits."""
+        self._held.change(piece.codes.nbytes)
         with self._lock:
+            if not self._pieces:
+                self._since = time.monotonic()
             self._pieces.append(piece)
+        if self._held.is_much:
+            self.flush()
+
+    def job_is_over(self) -> None:
+        """Note that a job brings nothing more; after the last one put away what there is."""
+        with self._lock:
+            self._due -= 1
+            is_complete = not self._due
+        if is_complete:
+            self.flush()
 
     def flush_if_due(self) -> None:
-        """Put away what there is, every second or so."""
-        if time.monotonic() - self._since > FLUSH_S:
+        """Put away what there is once the first of it has waited for long enough."""
+        with self._lock:
+            is_due = bool(self._pieces) and time.monotonic() - self._since > FLUSH_S
+        if is_due:
             self.flush()
 
     def flush(self) -> None:
         """Put away what there is."""
         with self._lock:
             pieces, self._pieces = self._pieces, []
-            self._since = time.monotonic()
         if pieces:
-            self._keep(pieces)
+            try:
+                self._keep(pieces)
+            finally:
+                self._held.change(-sum(piece.codes.nbytes for piece in pieces))
 
 
 class _Digest:

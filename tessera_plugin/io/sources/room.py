@@ -4,33 +4,35 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from typing import Callable, Iterator
+from typing import Callable
 
 _LOOK_S = 0.1
 
 
 class Room:
-    """Lets what needs memory wait until there is some left; whoever is alone may have any amount."""
+    """Counts what is held, so that those who would add to it can wait for others to let go."""
 
     def __init__(self, size: int, check: Callable[[], None]) -> None:
         self._size = size
         self._check = check
-        self._taken = 0
+        self._held = 0
         self._changed = threading.Condition()
 
-    @contextlib.contextmanager
-    def taken(self, size: int) -> Iterator[None]:
-        """Hold so many bytes; `check` is called while this waits, and may raise."""
+    def take(self, size: int) -> None:
+        """Hold so many bytes more."""
         with self._changed:
-            while self._taken and self._taken + size > self._size:
+            self._held += size
+
+    def give_back(self, size: int) -> None:
+        """Hold so many bytes less."""
+        with self._changed:
+            self._held -= size
+            self._changed.notify_all()
+
+    def wait(self, can_wait: Callable[[], bool]) -> None:
+        """Wait while too much is held and one can wait; `check` is called meanwhile, and may raise."""
+        with self._changed:
+            while self._held > self._size and can_wait():
                 self._changed.wait(_LOOK_S)
                 self._check()
-            self._taken += size
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._taken -= size
-                self._changed.notify_all()

@@ -8,6 +8,7 @@ A part is what the server has as a unit (a tile, a shard); its units are what ca
 
 from __future__ import annotations
 
+import math
 import tempfile
 import threading
 import time
@@ -18,6 +19,7 @@ from typing import (
     Callable,
     Dict,
     Generic,
+    Iterator,
     List,
     Mapping,
     Optional,
@@ -35,7 +37,7 @@ from ...errors import AccessRefused, NetworkFailed, NotWritable
 from ...progress import Report
 from ...values import Access, Window
 from ..cache import NO_OWNER, BlockCache, Layout, ObjectInfo
-from ..files import check_space, write_error
+from ..files import write_error
 from ..objects import Client, ObjectChanged, RangeReply
 from .base import Failure, FetchOptions, FetchSummary
 from .crew import Crew, Job
@@ -97,7 +99,7 @@ class Rounds(Mishaps[P]):
         self._spots = Spots(order.windows)
         self._nearness = Nearness(order.windows, order.options.towards)
         # one thread computes at a time: several would keep the interpreter from the window's thread
-        self._computing = threading.Lock()
+        self._computing = threading.RLock()
         self._unwritable: Optional[NotWritable] = None
         self._fresh: Dict[Window, None] = {}
         self._is_begun = False
@@ -223,7 +225,7 @@ class Rounds(Mishaps[P]):
             if unknown:
                 self._ask_all(unknown)
             else:
-                self._check_space(self._blocks_of(wanted))
+                self._check_space(wanted)
                 self._is_begun = True
                 self._fetch_all(wanted)
             survey = self._survey()
@@ -324,15 +326,18 @@ class Rounds(Mishaps[P]):
 
     # --- space
 
-    def _check_space(self, blocks: BlockSet) -> None:
-        """Check that the disk has room for the blocks that are not there yet. Raises: DiskFull."""
-        new = 0
+    def _check_space(self, wanted: Wanted[P]) -> None:
+        """Check that the disk has room for all that is to come. Raises: DiskFull."""
+        shares = [np.count_nonzero(units) / units.size for units in wanted.values()]
+        pixels = sum(self._footprint(part).pixels * each for part, each in zip(wanted, shares))
+        self._cache.check_space(self._told(self._blocks_of(wanted)), math.ceil(pixels))
+
+    def _told(self, blocks: BlockSet) -> Iterator[Window]:
+        """Yield blocks, and tell now and then that they are looked at."""
         for count, block in enumerate(blocks):
             if count % TOLD_BLOCKS == 0:
                 self._tell("Looking in the cache")
-            new += not self._cache.block_path(block).exists()
-        if new:
-            check_space(self._cache.root, new * self._cache.block_bytes)
+            yield block
 
     # --- progress
 

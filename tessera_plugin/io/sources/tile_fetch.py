@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from typing import Callable, Dict, Iterator, List, Optional, Protocol, Sequence, Set, Tuple
+from typing import Callable, Dict, List, Optional, Protocol, Sequence, Set, Tuple
 
 import numpy as np
 
-from ...errors import TileUnusable
+from ...errors import TesseraError, TileUnusable
 from ...values import Window
 from ..cache import Layout, Piece
 from ..objects import Client, ObjectChanged
@@ -20,7 +19,7 @@ from .crew import Job
 from .known_tiles import Known, tiles_around
 from .mirrors import Front
 from .mishaps import Units
-from .pieces import Part, Pieces, WantedRows
+from .pieces import Held, Part, Pieces, WantedRows
 from .rounds import Order, Places, Rounds, Wanted, check_same
 from .spots import BlockSet, Spot
 from .tile_heads import ask_tile
@@ -51,7 +50,7 @@ class TileFetch(Rounds[Tile]):
         self._known = Known(self._cache)
         self._unusual: Set[str] = set()
         self._mismatches: Dict[Tile, int] = {}
-        self._waiting: Set[Pieces] = set()
+        self._waiting: List[Pieces] = []
 
     # --- tiles and their rows
 
@@ -126,33 +125,63 @@ class TileFetch(Rounds[Tile]):
         ]
         total = sum(tile.total_bytes for tile in tiles)
         self._total_bytes += total
-        size = _job_bytes(total, self._access.network.connections)
-        self._crew().run(list(self._jobs(tiles, size)), self._tick)
+        self._run(self._jobs(tiles, _job_bytes(total, self._access.network.connections)))
         for tile in tiles:
             self._check_whole(tile)
 
-    def _jobs(self, tiles: Sequence[WantedRows], size: int) -> Iterator[Job]:
-        """Yield a job for each run of rows, by distance.
+    def _run(self, jobs: Sequence[Job]) -> None:
+        """Do the jobs; what has arrived is kept, whatever happens."""
+        try:
+            self._crew().run(jobs, self._tick)
+        except TesseraError:
+            raise  # nothing can be written
+        except BaseException:
+            self._put_all_away()
+            raise
+        self._put_all_away()
 
-        Of a tile whose checksum is computed they follow one another, so that little waits in
-        memory for the rest of it.
+    def _put_all_away(self) -> None:
+        for pieces in self._waiting:
+            self._put_away(pieces, pieces.flush)
+        self._waiting = []
+        self._hand_over()
+
+    def _jobs(self, tiles: Sequence[WantedRows], size: int) -> List[Job]:
+        """Return a job for each run of rows, by distance.
+
+        Those of a row of blocks follow one another, so that the blocks are complete soon. Of a tile
+        whose checksum is computed all do, so that little waits in memory for the rest of it.
         """
         runs: List[Tuple[Distance, Tile, Distance, int, int, WantedRows]] = []
         for wanted in tiles:
-            near = [
-                (self._nearness.of_window(wanted.window(start, stop)), start, stop)
-                for start, stop in wanted.jobs(size)
-            ]
-            nearest = min(near)[0]
-            for distance, start, stop in near:
+            bands: Dict[int, Distance] = {}
+            near = list(wanted.jobs(size))
+            for start, stop in near:
+                distance = self._nearness.of_window(wanted.window(start, stop))
+                band = wanted.band(start)
+                bands[band] = min(bands.get(band, distance), distance)
+            nearest = min(bands.values())
+            for start, stop in near:
+                distance = bands[wanted.band(start)]
                 first = nearest if wanted.is_summed else distance
                 then = (0.0, 0.0) if wanted.in_order else distance
                 runs.append((first, wanted.tile, then, start, stop, wanted))
         runs.sort(key=lambda run: run[:-1])
-        return (
-            functools.partial(self._fetch_rows, wanted, start, stop)
-            for *_, start, stop, wanted in runs
-        )
+        return self._gathered([run[-3:] for run in runs])
+
+    def _gathered(self, runs: Sequence[Tuple[int, int, WantedRows]]) -> List[Job]:
+        """Return jobs that gather what arrives for the same row of blocks of a tile."""
+        held = Held()
+        bands: Dict[Tuple[Tile, int], Pieces] = {}
+        jobs: List[Job] = []
+        for start, stop, wanted in runs:
+            keep = functools.partial(self._keep, wanted)
+            key = wanted.tile, wanted.band(start)
+            pieces = bands.setdefault(key, Pieces(wanted.tile, held, keep))
+            pieces.expect()
+            jobs.append(functools.partial(self._fetch_rows, wanted, start, stop, pieces))
+        self._waiting = list(bands.values())
+        return jobs
 
     def _wanted(self, tile: Tile, rows: Units) -> WantedRows:
         info = self._known.info(tile)
@@ -169,57 +198,50 @@ class TileFetch(Rounds[Tile]):
             check=self._client.check_cancelled,
         )
 
-    def _fetch_rows(self, wanted: WantedRows, start: int, stop: int) -> None:
+    def _fetch_rows(self, wanted: WantedRows, start: int, stop: int, pieces: Pieces) -> None:
         """Fetch rows of a tile; what has arrived is kept, whatever happens."""
 
         def work() -> None:
-            self._cache.check_space(list(wanted.window(start, stop).whole_blocks()))
+            window = wanted.window(start, stop)
+            self._cache.check_space(window.whole_blocks(), window.pixels)
             scales = self._scales(wanted, start, stop)
             row_bytes = len(scales) // (stop - start)
             step = max(PIECE_BYTES // (wanted.codes.pixel_bytes * wanted.width), 1)
-            with self._keeping(wanted) as pieces:
-                for first in range(start, stop, step):
-                    last = min(first + step, stop)
-                    if self._is_over(wanted.tile):
-                        return
-                    own = scales[(first - start) * row_bytes : (last - start) * row_bytes]
-                    pieces.add(self._piece(wanted, first, last, own))
+            for first in range(start, stop, step):
+                last = min(first + step, stop)
+                if self._is_over(wanted.tile):
+                    return
+                own = scales[(first - start) * row_bytes : (last - start) * row_bytes]
+                pieces.add(self._piece(wanted, first, last, own))
 
         try:
-            self._try(wanted.tile, work)
+            reason = self._guarded(wanted.tile, work)
+            if reason:
+                self._give_up(wanted.tile, reason)
         finally:
             if self._is_over(wanted.tile):
                 wanted.abandon()
-
-    def _try(self, tile: Tile, work: Callable[[], None]) -> None:
-        reason = self._guarded(tile, work)
-        if reason:
-            self._give_up(tile, reason)
-
-    @contextlib.contextmanager
-    def _keeping(self, wanted: WantedRows) -> Iterator[Pieces]:
-        pieces = Pieces(wanted.tile, lambda arrived: self._keep(wanted, arrived))
-        with self._lock:
-            self._waiting.add(pieces)
-        try:
-            yield pieces
-        finally:
-            with self._lock:
-                self._waiting.discard(pieces)
-            pieces.flush()
+            self._put_away(pieces, pieces.job_is_over)
 
     def _tick(self) -> None:
-        with self._lock:
-            waiting = list(self._waiting)
-        for pieces in waiting:
-            self._try(pieces.tile, pieces.flush_if_due)
+        for pieces in self._waiting:
+            self._put_away(pieces, pieces.flush_if_due)
         self._hand_over()
         self._tell_bytes()
 
+    def _put_away(self, pieces: Pieces, how: Callable[[], None]) -> None:
+        """Let pieces be kept, also of a tile that was given up since they came."""
+        try:
+            how()
+        except ObjectChanged:
+            self._has_changed(pieces.tile)
+
     def _keep(self, wanted: WantedRows, pieces: Sequence[Piece]) -> None:
-        """Put pieces of a tile, all of its width, into the blocks they touch."""
-        first, last = pieces[0].window, pieces[-1].window
-        window = Window.between(first.zone, first.row, first.col, last.stop_row, first.stop_col)
+        """Put pieces of a tile, all of its width, into the row of blocks they are of."""
+        first = pieces[0].window
+        top = min(piece.window.row for piece in pieces)
+        stop = max(piece.window.stop_row for piece in pieces)
+        window = Window.between(first.zone, top, first.col, stop, first.stop_col)
         known = Known(self._cache)
         info = known.info(wanted.tile)
         if info is None or info.identity != wanted.info.identity:

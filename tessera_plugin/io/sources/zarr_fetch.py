@@ -8,10 +8,8 @@ What is fetched at once is a cell: the larger chunk of codes and scales, whole.
 from __future__ import annotations
 
 import functools
-import sys
-import time
 from collections import OrderedDict
-from typing import Dict, List, Optional, Protocol, Sequence, Set, Tuple
+from typing import Dict, List, NamedTuple, Optional, Protocol, Sequence, Set, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +19,13 @@ from ...values import Window
 from ..cache import Layout, Piece
 from ..objects import Client, ObjectChanged
 from ..zarr.decode import Unpacker, check_decoder, decode
-from ..zarr.shards import PIECE_BYTES, Chunk, ShardIndex, Span, cut, plan, requests_for, spare_for
+from ..zarr.shards import Chunk, ShardIndex, Span, requests_for, spare_for
 from ..zarr.store import Shard, ShardInfo, StoreFiles, View, parts_of
 from . import rounds
-from .cells import FLUSH_S, Cell, Gathered
+from .cells import Cell, Gathered
 from .crew import Job
-from .lots import Cells, Lot, ShardObject, blocks_of, lots, objects_of
+from .intake import BytesOf, Intake
+from .lots import Cells, Lot, ShardObject, blocks_of, lots, objects_of, ranges
 from .mirrors import Front
 from .room import Room
 from .rounds import Order, Places, Rounds, Wanted, check_same
@@ -36,24 +35,13 @@ UNUSUAL_CELLS = 3
 """So many unusual cells of a shard are fetched again to see whether they come the same."""
 
 FLUSH_BLOCKS = 8
+BUSY_S = 0.1
 
-UNDER_WAY_BYTES = 64_000_000
-"""So much of all requests together is held at once."""
-
-REQUEST_S = 20.0
-"""Ranges are cut so that one takes about this long at most: what is under way is lost on a break."""
-
-SLOW_BYTES = 2_000_000
-"""But not shorter than this."""
-
-BROKEN_BYTES = 250_000
-"""So much at least is discarded where shorter ranges help."""
+HELD_BYTES = 64_000_000
+"""Codes that wait for their scales; while they are more no other such codes are taken in."""
 
 UNPACKED_BYTES = 1_000_000
 """Chunks of about so many bytes are unpacked at once."""
-
-MEASURED_BYTES = 1_000_000
-"""Requests of fewer bytes say nothing of the line's speed."""
 
 INDEXES = 8
 """Indexes of so many shards are held at once."""
@@ -62,6 +50,19 @@ DAMAGED = "damaged"
 NO_CODES = "its codes are not published"
 
 Indexes = Dict[str, ShardIndex]
+
+
+class _Unusual(Exception):  # noqa: N818 - never leaves this file
+    """A cell is to be fetched once more, later."""
+
+
+class Late(NamedTuple):
+    """What of a range is asked for again when all of it has come."""
+
+    chunks: List[Chunk]
+    """Damaged."""
+    cells: List[Cell]
+    """Unusual."""
 
 
 class Source(rounds.Source, Protocol):
@@ -84,10 +85,7 @@ class ShardFetch(Rounds[Shard]):
         self._unusual: Dict[str, int] = {}
         self._asked = 0
         self._index_bytes = 0
-        self._room = Room(UNDER_WAY_BYTES, client.check_cancelled)
-        self._bytes_per_s = 0.0
-        self._broken = 0
-        """How often much had come of a range when the line broke."""
+        self._room = Room(HELD_BYTES, client.check_cancelled)
 
     # --- shards and their cells
 
@@ -186,7 +184,8 @@ class ShardFetch(Rounds[Shard]):
         for source, chunks in objects:
             for chunk in chunks:
                 lot.cell(source, chunk).left += 1
-        self._cache.check_space(lot.gathered.blocks)
+        pixels = sum(cell.part.pixels for cell in lot.cells.values())
+        self._cache.check_space(lot.gathered.blocks, pixels)
         self._run(lot, objects)
 
     def _known(self, shard: Shard) -> Optional[Tuple[ShardInfo, Indexes]]:
@@ -211,7 +210,11 @@ class ShardFetch(Rounds[Shard]):
         jobs += [functools.partial(self._finish_all, lot, untouched)] if untouched else []
 
         def tick() -> None:
-            lot.gathered.flush(FLUSH_S, FLUSH_BLOCKS)
+            if self._computing.acquire(timeout=BUSY_S):  # else blocks are written all the time
+                try:
+                    lot.gathered.flush_due(FLUSH_BLOCKS)
+                finally:
+                    self._computing.release()
             self._hand_over()
             self._tell_bytes()
 
@@ -232,7 +235,8 @@ class ShardFetch(Rounds[Shard]):
         asked, self._asked = self._client.requests - self._asked, self._client.requests
         spent, self._index_bytes = self._index_bytes, 0
         chunks = [own for _, own in objects]
-        spans = plan(chunks, requests_for(total, hands, asked), spare_for(total, spent))
+        allowed = requests_for(total, hands, asked)
+        spans = ranges(chunks, allowed, spare_for(total, spent))
         self._total_bytes += sum(span.stop - span.start for own in spans for span in own)
         pairs = [(source, span) for (source, _), own in zip(objects, spans) for span in own]
         pairs.sort(key=lambda pair: self._turn(*pair))
@@ -244,65 +248,48 @@ class ShardFetch(Rounds[Shard]):
         rows = [shard.top + (chunk.row + 0.5) * height for chunk in span.chunks]
         cols = [shard.left + (chunk.col + 0.5) * width for chunk in span.chunks]
         distance = self._nearness.of_places(shard.group.zone, rows, cols)
-        return array is not shard.group.scales, distance
+        return not source.are_scales, distance
 
     def _fetch_span(self, lot: Lot, source: ShardObject, span: Span) -> None:
-        """Fetch a range of an object, in parts where the line is slow or breaks."""
-        for part in cut(span, self._longest()):
-            broken = self._broken
-            reason, came = self._fetch_part(lot, source, part)
-            if reason and not came and self._broken > broken:
-                # much came each time, though not all of it: less at once may come whole
-                reason = self._fetch_in_small_parts(lot, source, part)
-            if reason:
-                self._lose_span(lot, source, part, reason)
+        """Fetch a range of an object, and put its chunks into their cells as they come."""
+        shard, info = source.shard, source.info
+        path = self._files.path(shard.key(source.array))
+        several = max(UNPACKED_BYTES // source.array.chunk_bytes, 1)
+        late = Late([], [])
+        intake = Intake(
+            span,
+            several,
+            functools.partial(self._put_all, lot, source, late),
+            lambda head: check_same(path, head, info.length, info),
+        )
 
-    def _fetch_in_small_parts(self, lot: Lot, source: ShardObject, span: Span) -> str:
-        for part in cut(span, SLOW_BYTES):
-            reason, _ = self._fetch_part(lot, source, part)
-            if reason:
-                return reason
-        return ""
+        def ask() -> None:
+            self._front.get_range(
+                path, span.start, span.stop, info.etag, self._arrived, sink=intake
+            )
 
-    def _longest(self) -> int:
-        """Return how many bytes may be under way in one request."""
-        at_this_rate = int(self._bytes_per_s * REQUEST_S) if self._bytes_per_s else sys.maxsize
-        return max(min(at_this_rate, PIECE_BYTES[-1] >> self._broken), SLOW_BYTES)
+        try:
+            reason = self._guarded(shard, ask)
+        finally:
+            if not self._is_over(shard):
+                intake.flush()  # what had come when it broke off or was cancelled
+        self._finish_all(lot, late.cells)
+        reason = reason or self._guarded(shard, lambda: self._put_late(lot, source, late))
+        missing = [*late.chunks, *span.chunks[intake.put :]]
+        if self._is_over(shard):
+            self._drop_all(lot, self._left(lot, source, span.chunks))
+        elif missing:
+            self._lose_chunks(lot, source, missing, reason)
 
-    def _fetch_part(self, lot: Lot, source: ShardObject, span: Span) -> Tuple[str, bool]:
-        """Fetch a range of an object, and put its chunks into their cells.
-
-        Returns why it failed, and whether the range came.
-        """
-        done: List[Cell] = []
-        came = False
-
-        def work() -> None:
-            nonlocal came
-            with self._room.taken(span.stop - span.start):
-                data = self._bytes(source, span.start, span.stop)
-                came = True
-                step = max(UNPACKED_BYTES // source.array.chunk_bytes, 1)
-                for at in range(0, len(span.chunks), step):
-                    chunks = span.chunks[at : at + step]
-                    packed = [data[c.start - span.start : c.stop - span.start] for c in chunks]
-                    self._put_all(lot, source, chunks, packed, done)
-                    self._finish_all(lot, done)
-                    done.clear()
-
-        reason = self._guarded(source.shard, work)
-        self._finish_all(lot, done)
-        if self._is_over(source.shard):
-            self._drop_all(lot, self._left(lot, source, span))
-        return reason, came
-
-    def _left(self, lot: Lot, source: ShardObject, span: Span) -> List[Cell]:
-        """Return the cells of a range that are neither complete nor given up."""
-        cells = {source.cell_of(chunk): lot.cell(source, chunk) for chunk in span.chunks}
+    def _left(self, lot: Lot, source: ShardObject, chunks: Sequence[Chunk]) -> List[Cell]:
+        """Return the cells of chunks that are neither complete nor given up."""
+        cells = {source.cell_of(chunk): lot.cell(source, chunk) for chunk in chunks}
         return [cell for cell in cells.values() if not cell.over]
 
-    def _lose_span(self, lot: Lot, source: ShardObject, span: Span, reason: str) -> None:
-        left = self._left(lot, source, span)
+    def _lose_chunks(
+        self, lot: Lot, source: ShardObject, chunks: Sequence[Chunk], reason: str
+    ) -> None:
+        left = self._left(lot, source, chunks)
         self._fail(source.shard.title, reason)
         self._lose(source.shard, [cell.place for cell in left])
         self._drop_all(lot, left)
@@ -311,28 +298,59 @@ class ShardFetch(Rounds[Shard]):
         self,
         lot: Lot,
         source: ShardObject,
+        late: Late,
         chunks: Sequence[Chunk],
-        packed: Sequence[bytes],
+        bytes_of: BytesOf,
+    ) -> None:
+        """Put chunks into their cells, but those that are damaged, and hand the cells over."""
+        if not source.are_scales:
+            cells = [lot.cell(source, chunk) for chunk in chunks]
+            self._room.wait(lambda: any(cell.scales_left and not cell.over for cell in cells))
+        with self._computing:  # for all of it: who waits in between would hold what is unpacked
+            out, damaged = self._unpacked(source, [bytes_of(chunk) for chunk in chunks])
+            done: List[Cell] = []
+            for chunk, raw, is_damaged in zip(chunks, out, damaged):
+                if is_damaged:
+                    late.chunks.append(chunk)
+                else:
+                    self._put(lot, source, chunk, raw, done)
+            self._finish_all(lot, done, late)
+
+    def _put(
+        self,
+        lot: Lot,
+        source: ShardObject,
+        chunk: Chunk,
+        raw: NDArray[np.uint8],
         done: List[Cell],
     ) -> None:
-        out, damaged = self._unpacked(source, packed)
-        for chunk, raw, is_damaged in zip(chunks, out, damaged):
-            cell = lot.cell(source, chunk)
-            sound: Optional[NDArray[np.uint8]] = raw
-            if is_damaged:
-                sound = self._once_more(source, chunk)
-            if sound is None:
+        cell = lot.cell(source, chunk)
+        with self._computing:
+            if not cell.over:
+                before = cell.held_bytes
+                cell.put(source.array, chunk, raw)
+                self._room.take(cell.held_bytes - before)
+        with self._lock:
+            cell.left -= 1
+            cell.scales_left -= source.are_scales
+            if not cell.left:
+                done.append(cell)
+
+    def _put_late(self, lot: Lot, source: ShardObject, late: Late) -> None:
+        """Ask once more for the chunks that came damaged; those that are left could not be had."""
+        while late.chunks:
+            done: List[Cell] = []
+            chunk = late.chunks[-1]
+            raw = self._once_more(source, chunk)
+            if raw is None:
                 self._fail(source.title(chunk), DAMAGED)
+                cell = lot.cell(source, chunk)
                 self._lose(source.shard, [cell.place])
                 self._drop_all(lot, [cell])
-                continue
-            with self._computing:
-                if not cell.over:
-                    cell.put(source.array, chunk, sound)
-            with self._lock:
-                cell.left -= 1
-                if not cell.left:
-                    done.append(cell)
+            else:
+                self._put(lot, source, chunk, raw, done)
+            late.chunks.pop()
+            self._finish_all(lot, done)
 
     def _unpacked(
         self, source: ShardObject, packed: Sequence[bytes]
@@ -349,29 +367,16 @@ class ShardFetch(Rounds[Shard]):
     def _bytes(self, source: ShardObject, start: int, stop: int) -> bytes:
         info = source.info
         path = self._files.path(source.shard.key(source.array))
-        gate = self._options.gate
-        pauses = gate.pauses if gate else 0
-        began = time.monotonic()
-        reply = self._front.get_range(path, start, stop, info.etag, self._count)
-        if stop - start >= MEASURED_BYTES and pauses == (gate.pauses if gate else 0):
-            rate = (stop - start) / max(time.monotonic() - began, 1e-3)
-            with self._lock:
-                self._bytes_per_s = (self._bytes_per_s + rate) / 2 if self._bytes_per_s else rate
+        reply = self._front.get_range(path, start, stop, info.etag, self._arrived)
         check_same(path, reply, info.length, info)
         return reply.data
-
-    def _count(self, size: int) -> None:
-        if size < -BROKEN_BYTES:
-            with self._lock:
-                self._broken += 1
-        self._arrived(size)
 
     # --- cells
 
     def _drop_all(self, lot: Lot, cells: Sequence[Cell]) -> None:
         for cell in cells:
             if self._is_first(cell):
-                cell.clear()
+                self._clear(cell)
                 lot.gathered.add(cell, None)
 
     def _is_first(self, cell: Cell) -> bool:
@@ -380,27 +385,39 @@ class ShardFetch(Rounds[Shard]):
             is_over, cell.over = cell.over, True
         return not is_over
 
-    def _finish_all(self, lot: Lot, cells: Sequence[Cell]) -> None:
-        """Hand over what is complete."""
+    def _clear(self, cell: Cell) -> None:
+        with self._computing:
+            self._room.give_back(cell.held_bytes)
+            cell.clear()
+
+    def _finish_all(self, lot: Lot, cells: Sequence[Cell], late: Optional[Late] = None) -> None:
+        """Hand over what is complete; with `late` those are put off that must be asked for again."""
         for cell in cells:
             if self._is_first(cell):
                 piece: Optional[Piece] = None
 
                 def work(cell: Cell = cell) -> None:
                     nonlocal piece
-                    piece = self._piece(cell)
+                    piece = self._piece(cell, may_ask=late is None)
 
-                reason = self._guarded(cell.shard, work)
+                try:
+                    reason = self._guarded(cell.shard, work)
+                except _Unusual:
+                    cell.over = False
+                    if late is not None:
+                        late.cells.append(cell)
+                    continue
                 if reason:
                     self._fail(cell.title, reason)
                     self._lose(cell.shard, [cell.place])
-                cell.clear()
+                self._clear(cell)
                 lot.gathered.add(cell, piece)
 
-    def _piece(self, cell: Cell) -> Optional[Piece]:
+    def _piece(self, cell: Cell, *, may_ask: bool) -> Optional[Piece]:
         """Return a cell as arrays; fetched once more if it is not as it usually is.
 
         None where there must be codes, but the server said that there is no such object.
+        Raises: _Unusual where it must be fetched once more but nobody may be asked now.
         """
         if cell.is_embedded and self._is_without_codes(cell.shard):
             self._forget(cell.shard)
@@ -414,6 +431,8 @@ class ShardFetch(Rounds[Shard]):
         with self._lock:
             known = self._unusual.get(name, 0)
         if known < UNUSUAL_CELLS:
+            if not may_ask:
+                raise _Unusual
             again = self._fetched_again(cell)
             if not again.is_same(cell):
                 piece, is_usual = again.piece()

@@ -9,6 +9,7 @@ What is not understood is refused by its name, never guessed.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import hashlib
 import json
 import math
@@ -97,22 +98,22 @@ class ArrayMeta:
         """Return the length of a chunk along an axis."""
         return self.inner[self.axes.index(axis)]
 
-    @property
+    @functools.cached_property
     def inner_grid(self) -> Tuple[int, ...]:
         """Chunks of a shard along each axis."""
         return tuple(whole // part for whole, part in zip(self.outer, self.inner))
 
-    @property
+    @functools.cached_property
     def numpy_dtype(self) -> np.dtype[Any]:
         """Type of an item, with its byte order."""
         return np.dtype(self.dtype).newbyteorder("<" if self.codec.little else ">")
 
-    @property
+    @functools.cached_property
     def chunk_bytes(self) -> int:
         """Bytes of a chunk when unpacked."""
         return math.prod(self.inner) * _ITEM_BYTES[self.dtype]
 
-    @property
+    @functools.cached_property
     def index_bytes(self) -> int:
         """Bytes of a shard's index."""
         return 16 * math.prod(self.inner_grid) + (4 if self.index_crc else 0)
@@ -138,12 +139,12 @@ class Group:
     identity: str
     """Tells this layout from any other."""
 
-    @property
+    @functools.cached_property
     def shape(self) -> Tuple[int, int]:
         """Height and width of the arrays in pixels."""
         return self.codes.size("y"), self.codes.size("x")
 
-    @property
+    @functools.cached_property
     def shard(self) -> Tuple[int, int]:
         """Height and width of a shard in pixels."""
         return self.codes.outer_size("y"), self.codes.outer_size("x")

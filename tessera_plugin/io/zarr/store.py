@@ -10,13 +10,14 @@ Each file is a line of JSON with a checksum, and what was received; see `kept`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from ..cache import MAX_TILES, BlockCache, Identity, Layout, ObjectInfo, archive
 from ..objects import NotFound, NotModified, RangeReply, is_sound
 from ..sources.mirrors import Front
 from .decode import Unpacker, decode
-from .kept import Kept, Signature, signature
+from .kept import Head, Kept, Signature, signature
 from .metadata import (
     ArrayMeta,
     Document,
@@ -66,7 +67,11 @@ class Shard:
     """Position among the group's shards."""
     col: int
 
-    @property
+    def __hash__(self) -> int:
+        # of what tells it from others, not of all that is known of its arrays: it is asked for often
+        return hash((self.group.identity, self.group.name, self.row, self.col))
+
+    @functools.cached_property
     def name(self) -> str:
         """Tells it from any other, and from a later layout of the store."""
         return f"{self.group.name}_{self.row}_{self.col}_{self.group.identity}"
@@ -76,17 +81,17 @@ class Shard:
         """As people are told: group, row and column."""
         return f"{self.group.name} {self.row}/{self.col}"
 
-    @property
+    @functools.cached_property
     def top(self) -> int:
         """First row on the zone grid."""
         return self.group.row + self.row * self.group.shard[0]
 
-    @property
+    @functools.cached_property
     def left(self) -> int:
         """First column on the zone grid."""
         return self.group.col + self.col * self.group.shard[1]
 
-    @property
+    @functools.cached_property
     def footprint(self) -> Window:
         """Its pixels, without what hangs over the edge of the arrays."""
         group = self.group
@@ -98,7 +103,7 @@ class Shard:
             min(self.left + group.shard[1], group.col + group.shape[1]),
         )
 
-    @property
+    @functools.cached_property
     def cells(self) -> Tuple[int, int]:
         """Rows and columns of cells, those over the edge included."""
         (height, width), (rows, cols) = self.group.cell, self.group.shard
@@ -228,7 +233,8 @@ class StoreFiles:
         else:
             root = parse_root(self.store, reply.data)
             identity = hashlib.sha256(reply.data).hexdigest()[:16]
-            self._kept.keep(path, {"etag": reply.etag, "root": identity}, reply.data)
+            etag = reply.etag if is_sound(reply) else ""  # else asked for as a whole next time
+            self._kept.keep(path, {"etag": etag, "root": identity}, reply.data)
             self._held_root = root, identity
         _asked[str(self.folder)] = time.monotonic()
 
@@ -237,19 +243,28 @@ class StoreFiles:
 
         Raises: NotKept, NetworkFailed, AccessRefused.
         """
-        file = self.folder / path.replace("/", "~")
+        file = self._document_path(path)
         head, data = self._kept.load(file)
-        if head is not None and head.get("root") == root:
+        if head is not None and head.get("root") == root and not (front and _is_doubtful(head)):
             return None if head.get("absent") else data
         if front is None:
             raise NotKept(path)
+        head = {"root": root, "checked": time.time()}
         try:
-            data = self._whole(path, front).data
+            reply = self._whole(path, front)
         except NotFound:
-            self._kept.keep(file, {"root": root, "absent": True}, b"")
+            self._kept.keep(file, {**head, "absent": True}, b"")
             return None
-        self._kept.keep(file, {"root": root}, data)
-        return data
+        self._kept.keep(file, {**head, "sound": is_sound(reply)}, reply.data)
+        return reply.data
+
+    def forget_documents(self, paths: Iterable[str]) -> None:
+        """Forget small objects that make no sense: they may have come wrong."""
+        for path in paths:
+            self._kept.delete(self._document_path(path))
+
+    def _document_path(self, path: str) -> Path:
+        return self.folder / path.replace("/", "~")
 
     def _whole(self, key: str, front: Front, known_etag: str = "") -> RangeReply:
         """Ask for a small object; once more where its checksum is not the published one.
@@ -395,6 +410,8 @@ class View:
         self._front = front
         self._groups = files.groups_of(identity, depth, year)
         self._infos: Dict[str, Optional[ShardInfo]] = {}
+        self._used: Set[str] = set()
+        """Small objects that were looked at."""
 
     def groups(self, zone: int) -> Optional[Tuple[Group, ...]]:
         """Return the groups of a zone that have the year; None where it is not known.
@@ -403,7 +420,8 @@ class View:
         """
         if zone not in self._groups:
             try:
-                self._groups[zone] = tuple(self._found(zone))
+                with self._making_sense():
+                    self._groups[zone] = tuple(self._found(zone))
             except NotKept:
                 return None
         return self._groups[zone]
@@ -411,12 +429,14 @@ class View:
     def years(self) -> Tuple[int, ...]:
         """Return the years of the store. Raises: NotKept, and as `groups`."""
         name = self._some_group()
-        return years_of(self._root, name, self._lookup, self._values) if name else ()
+        with self._making_sense():
+            return years_of(self._root, name, self._lookup, self._values) if name else ()
 
     def depths(self) -> Tuple[int, ...]:
         """Return the depths that the store offers. Raises: NotKept, and as `groups`."""
         name = self._some_group()
-        return tuple(sorted(depths_of(self._root, name, self._lookup))) if name else ()
+        with self._making_sense():
+            return tuple(sorted(depths_of(self._root, name, self._lookup))) if name else ()
 
     def shards(self, window: Window) -> Optional[Tuple[Shard, ...]]:
         """Return the shards that meet a window; None where the zone is not known."""
@@ -485,10 +505,23 @@ class View:
             return known
         return next((groups[0].name for groups in self._groups.values() if groups), None)
 
+    @contextlib.contextmanager
+    def _making_sense(self) -> Iterator[None]:
+        """Have small objects asked for again next time where they make no sense."""
+        try:
+            yield
+        except StoreUnusable:
+            self.files.forget_documents(self._used)
+            raise
+
+    def _document(self, path: str) -> Optional[bytes]:
+        self._used.add(path)
+        return self.files.document(path, self.identity, self._front)
+
     def _lookup(self, path: str) -> Optional[Document]:
         if self._root.nodes is not None:
             return self._root.nodes.get(path)
-        data = self.files.document(f"{path}/zarr.json", self.identity, self._front)
+        data = self._document(f"{path}/zarr.json")
         return None if data is None else parse_node(self.files.store, path, data)
 
     def _values(self, array: ArrayMeta, count: int) -> NDArray[Any]:
@@ -500,7 +533,7 @@ class View:
         values = np.full(-(-count // size) * size, array.fill, dtype=array.numpy_dtype)
         for number in range(len(values) // size):
             key = array.key(**{array.axes[0]: number})
-            data = self.files.document(key, self.identity, self._front)
+            data = self._document(key)
             if data is None:
                 continue
             out, damaged = decode([data], array.codec, array.chunk_bytes, self.files.unpack)
@@ -508,6 +541,12 @@ class View:
                 raise StoreUnusable(store, f"{key} is damaged")
             values[number * size : (number + 1) * size] = out[0].view(array.numpy_dtype)
         return values[:count]
+
+
+def _is_doubtful(head: Head) -> bool:
+    """Whether a small object should be asked for again: a wrong checksum, or an old 404."""
+    is_old = not 0 <= time.time() - float(head.get("checked", 0.0)) < ABSENT_S
+    return not head.get("sound", True) or (bool(head.get("absent")) and is_old)
 
 
 @functools.lru_cache(maxsize=4)

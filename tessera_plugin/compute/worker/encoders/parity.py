@@ -1,0 +1,110 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How far the ONNX graph is from the network it was made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Iterator, List, Tuple
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+
+from .architectures import Encoder
+from .graph import INPUTS, ExportRefused
+from .spec import EMPTY_ZEROS, Input, Parity, Sampling
+
+ALLOWED_OF_SPREAD = 1e-4
+_MOST_OBSERVATIONS = 256
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Inputs to compare with: (B, T2, 11) and (B, T1, 3)."""
+
+    words: str
+    s2: Floats
+    s1: Floats
+
+
+def cases(s1: Input, sampling: Sampling, seed: int = 0) -> Iterator[Case]:
+    """Yield random inputs of many lengths, and those at the edge of what a pixel can have."""
+    rng = np.random.default_rng(seed)
+
+    def drawn(batch: int, time: int, bands: int, spread: float = 1.0) -> Floats:
+        z = spread * rng.standard_normal((batch, time, bands))
+        doys = np.sort(rng.integers(1, 367, (batch, time, 1)), axis=1)
+        return np.asarray(np.concatenate([z, doys], axis=2), np.float32)
+
+    def both(words: str, batch: int, s2_time: int, s1_time: int, spread: float = 1.0) -> Case:
+        pair = (drawn(batch, s2_time, 10, spread), drawn(batch, s1_time, 2, spread))
+        return Case(f"{words} ({batch} x {s2_time}, {s1_time})", *pair)
+
+    yield both("random", 7, 40, 40)
+    yield both("random", 5, 8, 136)
+    yield both("random", 2, 64, 24)
+    yield both("random, far from the mean", 4, 16, 8, spread=8.0)
+    yield both("one observation of each", 3, 1, 1)
+    yield both("one pixel with one optical observation", 1, 1, 8)
+    yield both("one radar observation", 3, 8, 1)
+    yield both("256 observations", 2, _MOST_OBSERVATIONS, _MOST_OBSERVATIONS)
+    yield Case("no radar", drawn(3, 40, 10), _no_radar(3, s1, sampling))
+    descending = drawn(3, 32, 2)
+    descending[:, 16:] = descending[:, :16]
+    yield Case("only descending, filled by repeats", drawn(3, 40, 10), descending)
+
+
+def _no_radar(batch: int, s1: Input, sampling: Sampling) -> Floats:
+    """Return what stands for a sensor that saw nothing: (batch, T1, 3)."""
+    if sampling.empty == EMPTY_ZEROS:
+        return np.zeros((batch, sampling.empty_length, s1.channels), np.float32)
+    stream = s1.streams[0]
+    z = -np.array(stream.mean) / (np.array(stream.std) + stream.epsilon)
+    time = sampling.lengths[-1]
+    out = np.empty((batch, time, s1.channels), np.float32)
+    out[..., :-1] = z
+    out[..., -1] = np.linspace(1, 365, time)
+    return out
+
+
+def measure(
+    encoder: Encoder, session: ort.InferenceSession, s1: Input, sampling: Sampling
+) -> Parity:
+    """Compare the network with its graph on all cases.
+
+    Raises: ExportRefused where they differ by more than 1e-4 of the spread over pixels, where a
+    result is not finite, and where a length does not run.
+    """
+    found = [_outputs(encoder, session, case) for case in cases(s1, sampling)]
+    words = [case.words for case in cases(s1, sampling)]
+    differences = [float(np.abs(ours - theirs).max()) for ours, theirs in found]
+    spread = _spread([ours for ours, _theirs in found])
+    worst = int(np.argmax(differences))
+    if not differences[worst] <= ALLOWED_OF_SPREAD * spread:
+        raise ExportRefused(
+            f"torch and ONNX Runtime differ by {differences[worst]:.3g} ({words[worst]}), more than "
+            f"{ALLOWED_OF_SPREAD:g} of the spread {spread:.3g}"
+        )
+    return Parity(differences[worst], spread, tuple(words))
+
+
+def _spread(outputs: List[Floats]) -> float:
+    """Return the standard deviation over pixels, over all dimensions."""
+    together = np.concatenate(outputs).astype(np.float64)
+    return float(np.sqrt(together.var(axis=0).mean()))
+
+
+def _outputs(encoder: Encoder, session: ort.InferenceSession, case: Case) -> Tuple[Floats, Floats]:
+    with torch.inference_mode():
+        ours = encoder(torch.from_numpy(case.s2), torch.from_numpy(case.s1)).numpy()
+    try:
+        (theirs,) = session.run(None, dict(zip(INPUTS, (case.s2, case.s1))))
+    except Exception as error:
+        raise ExportRefused(f"the graph does not run with {case.words}: {error}") from error
+    if ours.shape != theirs.shape or not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+        raise ExportRefused(f"with {case.words} the result is not whole: {theirs.shape}")
+    return ours, theirs
