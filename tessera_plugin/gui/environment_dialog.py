@@ -138,9 +138,9 @@ class EnvironmentDialog(QDialog):
         self._choices = choices
         rows = (
             (TRAINING, self.trainingRadio, self.trainingLabel,
-             self.tr("Trains MLP heads, and runs TESSERA encoders.")),
+             self.tr("Trains MLP heads, and unpacks stores that this QGIS can't.")),
             (RUNTIME, self.runtimeRadio, self.runtimeLabel,
-             self.tr("Runs TESSERA encoders; heads stay instant.")),
+             self.tr("Unpacks stores that this QGIS can't; heads stay instant.")),
         )  # fmt: skip
         for bundle, radio, label, purpose in rows:
             offer = choices.offers.get(bundle)

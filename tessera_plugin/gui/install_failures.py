@@ -90,7 +90,9 @@ def _by_kind() -> Dict[str, Sentences]:
         ),
         "no_python": (
             translate("AddOn", "No suitable Python could be found or downloaded: {}."),
-            translate("AddOn", "Install such a Python and choose it with “Use an existing Python…”."),
+            translate(
+                "AddOn", "Install such a Python and choose it with “Use an existing Python…”."
+            ),
         ),
         "no_pip": (
             translate("AddOn", "The Python that was found lacks pip ({})."),

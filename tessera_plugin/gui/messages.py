@@ -376,7 +376,7 @@ def _protocol_mismatch(error: errors.ProtocolMismatch) -> Told:
         translate("Messages", "The PyTorch environment is of another version ({}, not {}).").format(
             error.found, error.expected
         ),
-        translate("Messages", "Restart QGIS; until then the instant head works."),
+        translate("Messages", "Repair the add-on (menu of the dock); the instant head works."),
     )
 
 

@@ -147,8 +147,8 @@ def _add_on(health: AddOnHealth, *, is_add_on: bool) -> Finding:
 
 def _bundle(name: str) -> str:
     if name == TRAINING:
-        return translate("Diagnostics", "training and encoders")
-    return translate("Diagnostics", "encoders only")
+        return translate("Diagnostics", "with training")
+    return translate("Diagnostics", "without training")
 
 
 # --- what takes seconds, or asks somebody

@@ -81,7 +81,7 @@ def test_installed_from_the_dock_used_and_removed(person):
     assert "error" not in facts, facts["error"]
     assert "was cut off" in facts["before"]
     assert "it works" in facts["installed"]
-    assert facts["state"] == "Training and encoders"
+    assert facts["state"] == "With training (PyTorch)"
     assert facts["place"].startswith(str(folder / "data"))
     recipe = bundles.recipe("training", "linux-x86_64", "3.11")
     for pin in recipe.pins:

@@ -20,7 +20,7 @@ from tests.proxies import Proxy
 from tests.servers import FOREVER, Fault, RangeServer
 from tests.stress import crowd, disks, kills, kinds
 from tests.stress.flips import WRONG_BYTES, Flip, Twisted
-from tests.stress.kinds import SHORT
+from tests.stress.kinds import SHORT, SHORT_ONCE
 from tests.stress.scenes import LARGE, archive, scene
 from tests.stress.trial import Trial, with_
 
@@ -63,10 +63,11 @@ def clean(running, tmp_path_factory):
 
 
 @both
-@pytest.mark.parametrize("kind", SHORT, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", SHORT_ONCE, ids=lambda kind: kind.name)
 def test_a_fault_here_and_there(server, clean, tmp_path, form, kind):
     trial = Trial(scene(form), server, tmp_path)
     faults = kinds.once_everywhere(trial.scene, kind.make)
+    faults = faults[-1:] if kind.seconds else faults  # the others are in the long runs
     server.faults += faults
     outcome = trial.fetch(with_(**kind.settings))
     problems = outcome.problems()
@@ -83,7 +84,8 @@ def test_a_fault_here_and_there(server, clean, tmp_path, form, kind):
 @pytest.mark.parametrize("kind", SHORT, ids=lambda kind: kind.name)
 def test_a_fault_that_lasts(server, clean, tmp_path, form, kind):
     trial = Trial(scene(form), server, tmp_path)
-    server.faults += kinds.lasting(trial.scene, kind.make)
+    faults = kinds.lasting(trial.scene, kind.make)
+    server.faults += faults[:1] if kind.seconds else faults
     outcome = trial.fetch(with_(**kind.settings))
     problems = outcome.problems()
     problems += outcome.not_bounded(6 * clean[form] + 40, 10 + 20 * kind.seconds)

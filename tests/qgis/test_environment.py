@@ -136,7 +136,7 @@ def test_from_the_offer_to_an_mlp_that_can_be_chosen(window, hands, index):
     window.settle()
     assert any("MB" in label for label in labels)
     assert "it works" in window.told()
-    assert window.dialog.addOnStateLabel.text() == "Training and encoders"
+    assert window.dialog.addOnStateLabel.text() == "With training (PyTorch)"
     assert window.dialog.installedVersions.text() == "Python 3.11.2, numpy 1.0, torch 2.0"
     assert window.dialog.installedDevice.text().startswith("Processor.")
     assert "No GPU here." in window.dialog.installedDevice.text()
@@ -154,7 +154,7 @@ def test_the_smaller_bundle_trains_nothing(window, hands):
     )
     window.dialog.runtimeRadio.setChecked(True)
     assert "it works" in window.install()
-    assert window.dialog.addOnStateLabel.text() == "Encoders only"
+    assert window.dialog.addOnStateLabel.text() == "Without training (ONNX Runtime only)"
     assert not mlp(hands)
     assert "training part" in hands.note("headNote")
     window.dialog.trainingRadio.setChecked(True)

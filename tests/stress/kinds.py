@@ -117,6 +117,10 @@ KINDS: Tuple[Kind, ...] = (
 
 SHORT = tuple(kind for kind in KINDS if not kind.long)
 
+_ALIKE = {"416", "418", "429, wait until", "502", "503", "525", "longer length", "no length, long"}
+SHORT_ONCE = tuple(kind for kind in SHORT if kind.name not in _ALIKE)
+"""Without those that pass by the same way as another."""
+
 
 def once_everywhere(scene: Scene, make: Make) -> List[Fault]:
     """Return one fault for each kind of request: of the root, an index or head, scales, codes."""

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Tessera for QGIS contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Slow faults with the time-outs that people have: nothing is shortened. About ten minutes.
+"""Slow faults with the time-outs that people have: nothing is shortened.
 
 All run side by side, each over its own server, since they do little but wait.
 """
@@ -53,7 +53,7 @@ SLOW = (
     Slow("503 for ever", lambda **w: Fault.status(503, count=FOREVER, **w), "status 503", 240),
     Slow("resets for ever", lambda **w: Fault.reset(after=5000, count=FOREVER, **w),
          "the connection broke", 240),
-    Slow("a slow line: 4 kB/s for two minutes",
+    Slow("a slow line: 4 kB/s",
          lambda **w: Fault.drip(0.25, piece=1000, count=1, **w), "", 900),
 )  # fmt: skip
 

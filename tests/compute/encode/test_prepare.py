@@ -9,8 +9,8 @@ import pytest
 
 from tessera_plugin.compute.worker.encode.dpixel import open_tile
 from tessera_plugin.compute.worker.encode.prepare import Prepared
-from tessera_plugin.compute.worker.encode.sampling import fill_v2, fill_v11, keys_of
-from tests.compute.encode.scenes import EIGHTS, MEANS, STDS, scene, spec_of, write
+from tessera_plugin.compute.worker.encode.sampling import keys_of
+from tests.compute.encode.scenes import plainly, scene, spec_of, write, z
 
 
 def opened(folder, arrays):
@@ -35,32 +35,6 @@ def inputs_of(prep, most_px=5, order=None):
         for place, pixel in enumerate(px):
             found[int(pixel)] = (inputs["s2_input"][place], inputs["s1_input"][place])
     return found
-
-
-def z(raw, name):
-    mean, std = (np.array(table[name], np.float32) for table in (MEANS, STDS))
-    return (raw.astype(np.float32) - mean) / (std + np.float32(1e-9))
-
-
-def plainly(arrays, row, col, generation):
-    """Return the two sequences of a pixel, from the description, one step after the other."""
-    clear = np.flatnonzero(arrays["masks"][:, row, col])
-    s2 = np.c_[z(arrays["bands"][clear, row, col], "s2"), arrays["doys"][clear]]
-    orbits = []
-    for orbit in ("ascending", "descending"):
-        raw = arrays[f"sar_{orbit}"][:, row, col]
-        kept = (raw[:, 0] != 0) | (raw[:, 1] != 0)
-        doys = arrays[f"sar_{orbit}_doy"][kept]
-        orbits.append(np.c_[z(raw[kept], f"s1_{orbit}"), doys])
-    sequences = []
-    for rows, width in ((s2, 11), (np.concatenate(orbits), 3)):
-        if not len(rows):
-            sequences.append(np.zeros((1 if generation == "2.0" else 8, width)))
-            continue
-        length = min(length for length in EIGHTS if length >= len(rows))
-        fill = fill_v2 if generation == "2.0" else fill_v11
-        sequences.append(rows[fill(len(rows), length)])
-    return sequences
 
 
 @pytest.mark.parametrize("generation", ["2.0", "1.1"])

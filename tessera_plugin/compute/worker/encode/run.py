@@ -21,6 +21,7 @@ from .batches import batch_size
 from .blocks import Part, Store, parts
 from .dpixel import Tile, open_tile
 from .errors import InputUnusable
+from .looks import Looks
 from .prepare import Inputs, Prepared
 from .quantise import quantise
 from .sampling import Ints, Keys, keys_of, lengths_of
@@ -60,7 +61,7 @@ def run(params: Mapping[str, Any], job: Job) -> Dict[str, object]:
     """Write the blocks that are not there yet; return how it went.
 
     Events: `{"device": provider, "refused": [[provider, reason]], "batch_px": n}` before the first
-    block, `{"block": path}` after each.
+    block, `{"block": path, "warnings": [facts]}` after each; for the warnings see looks.py.
     Raises: InputUnusable, EncoderUnusable, OtherRun, NoRoom, OSError, ValueError for a depth that
     the encoder does not allow.
     """
@@ -78,11 +79,12 @@ def run(params: Mapping[str, Any], job: Job) -> Dict[str, object]:
     told = {"device": encoder.provider, "refused": encoder.refused, "batch_px": batch_px}
     job.event(told)
     progress = _Progress(job, tile.height * tile.width, sum(part.pixels for part in missing))
-    work = _Run(p, tile, encoder, store, batch_px, progress)
+    looks = Looks(encoder.spec)
+    work = _Run(p, tile, encoder, store, batch_px, progress, looks)
     encoded = 0
     for part in missing:
         encoded += work.encode(part)
-        job.event({"block": str(store.path(part))})
+        job.event({"block": str(store.path(part)), "warnings": looks.warnings()})
     return {
         **told,
         "blocks": len(every),
@@ -91,6 +93,7 @@ def run(params: Mapping[str, Any], job: Job) -> Dict[str, object]:
         "depth": depth,
         "space": encoder.spec.space,
         "seconds": progress.seconds,
+        "warnings": looks.warnings(),
     }
 
 
@@ -104,13 +107,14 @@ class _Run:
     store: Store
     batch_px: int
     progress: _Progress
+    looks: Looks
 
     def encode(self, part: Part) -> int:
         """Make a block and keep it; return how many pixels have an embedding."""
         self.progress.job.check()
-        prepared = Prepared(
-            self.tile.read(part.rows, part.cols), self.encoder.spec, self._keys(part)
-        )
+        pixels = self.tile.read(part.rows, part.cols)
+        self.looks.add(pixels)
+        prepared = Prepared(pixels, self.encoder.spec, self._keys(part))
         block = self.store.empty()
         inner = block[part.row : part.row + part.height, part.col : part.col + part.width]
         found = inner.ravel()  # a copy: the block's rows are longer than the part's
@@ -151,8 +155,8 @@ def _one_ahead(
     """Yield what was asked for with what was made of it, while the next is made."""
     waiting: List[Future[Inputs]] = []
     for number, asked in enumerate(wanted):
-        for later in wanted[number + len(waiting) : number + 2]:
-            waiting.append(pool.submit(make, *later))
+        later = wanted[number + len(waiting) : number + 2]
+        waiting.extend(pool.submit(make, *each) for each in later)
         yield asked, waiting.pop(0).result()
 
 

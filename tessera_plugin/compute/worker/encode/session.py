@@ -46,8 +46,11 @@ class Encoder:
     def run(self, inputs: Inputs) -> NDArray[np.float32]:
         """Return the kept part of the output: (pixels, kept_dimension)."""
         output = self.spec.output
+        count = len(inputs[self.spec.s2.name])
+        if count == 1:  # onnxruntime then adds up in another order, and the last bits differ
+            inputs = {name: np.repeat(array, 2, axis=0) for name, array in inputs.items()}
         (found,) = self.session.run([output.name], inputs)
-        kept: NDArray[np.float32] = found[:, : output.kept_dimension]
+        kept: NDArray[np.float32] = found[:count, : output.kept_dimension]
         return kept
 
     def embed(self, prepared: Prepared, px: Ints) -> NDArray[np.float32]:

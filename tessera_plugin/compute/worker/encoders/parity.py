@@ -79,8 +79,9 @@ def measure(
     Raises: ExportRefused where they differ by more than 1e-4 of the spread over pixels, where a
     result is not finite, and where a length does not run.
     """
-    found = [_outputs(encoder, session, case) for case in cases(s1, sampling)]
-    words = [case.words for case in cases(s1, sampling)]
+    compared = list(cases(s1, sampling))
+    words = [case.words for case in compared]
+    found = [_outputs(encoder, session, case) for case in compared]
     differences = [float(np.abs(ours - theirs).max()) for ours, theirs in found]
     spread = _spread([ours for ours, _theirs in found])
     worst = int(np.argmax(differences))
