@@ -10,8 +10,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import numpy as np
-
 from tests import fetch_child
 from tests.servers import RangeServer
 from tests.stress.scenes import LARGE, archive, scene
@@ -76,8 +74,3 @@ def end(process: subprocess.Popen[str]) -> None:
     process.wait()
     if process.stdout:
         process.stdout.close()
-
-
-def litter(folder: Path) -> int:
-    """Return how many unfinished files lie in a cache."""
-    return int(np.sum([path.suffix == ".tmp" for path in folder.rglob("*")]))

@@ -71,30 +71,25 @@ class Tile:
     def read(self, rows: slice, cols: slice) -> Pixels:
         """Return the pixels of a part, row by row from the north-west.
 
-        The files are mapped for this only: pages that were read don't pile up.
         Raises: InputUnusable if a file is no longer there.
         """
-        bands = _open(self.folder / "bands.npy")[:, rows, cols]
-        count = bands.shape[1] * bands.shape[2]
-        masks = _open(self.folder / "masks.npy")[:, rows, cols]
+        bands = _read(self.folder / "bands.npy", rows, cols)
         return Pixels(
-            bands=np.ascontiguousarray(bands, np.uint16).reshape(-1, count, len(BANDS)),
+            bands=bands.astype(np.uint16, copy=False),
             # Any number but 0 is clear: some writers store 255.
-            is_clear=(masks != 0).reshape(-1, count),
+            is_clear=_read(self.folder / "masks.npy", rows, cols) != 0,
             s2_doys=self.s2_doys,
-            ascending=self._orbit("sar_ascending", self.ascending_doys, rows, cols, count),
+            ascending=self._orbit("sar_ascending", rows, cols, bands.shape[1]),
             ascending_doys=self.ascending_doys,
-            descending=self._orbit("sar_descending", self.descending_doys, rows, cols, count),
+            descending=self._orbit("sar_descending", rows, cols, bands.shape[1]),
             descending_doys=self.descending_doys,
         )
 
-    def _orbit(
-        self, name: str, doys: NDArray[np.int32], rows: slice, cols: slice, count: int
-    ) -> NDArray[np.int16]:
-        if not len(doys):
-            return np.zeros((0, count, 2), np.int16)
-        codes = _open(self.folder / f"{name}.npy")[:, rows, cols]
-        return np.ascontiguousarray(codes, np.int16).reshape(-1, count, 2)
+    def _orbit(self, name: str, rows: slice, cols: slice, count: int) -> NDArray[np.int16]:
+        codes = _read(self.folder / f"{name}.npy", rows, cols)
+        if not len(codes):
+            return np.zeros((0, count, len(POLARISATIONS)), np.int16)
+        return codes.astype(np.int16, copy=False)
 
     def fingerprint(self) -> List[Tuple[str, int, int]]:
         """Return name, bytes and time of change (ns) of each file: what tells two scenes apart."""
@@ -144,6 +139,20 @@ def _open_doys(path: Path, count: int) -> NDArray[np.int32]:
             str(path), f"days of year, 1 to {_LAST_DOY}", f"{found.min()} to {found.max()}"
         )
     return found.astype(np.int32)
+
+
+def _read(path: Path, rows: slice, cols: slice) -> NDArray[Any]:
+    """Return (T, n) or (T, n, channels) of a part.
+
+    Each date is mapped for itself: pages around those that were read count as memory of this
+    process as long as their map is there, and a whole strip of the scene would pile up.
+    """
+    whole = _open(path)  # never read itself
+    height, width = whole[:0, rows, cols].shape[1:3]
+    found = np.empty((len(whole), height, width, *whole.shape[3:]), whole.dtype)
+    for date in range(len(whole)):
+        found[date] = _open(path)[date, rows, cols]
+    return found.reshape(len(whole), height * width, *whole.shape[3:])
 
 
 def _open(path: Path) -> NDArray[Any]:
