@@ -35,6 +35,10 @@ class TesseraPlugin:
 
     def initGui(self) -> None:  # noqa: N802 - QGIS's name
         """Add toolbar button and menu."""
+        leaving = QCoreApplication.instance().aboutToQuit
+        # QGIS unloads no plugin when it ends: what it deletes would be used after that
+        leaving.connect(self.unload)
+        self._stack.callback(leaving.disconnect, self.unload)
         icon = QIcon(str(paths.ICONS / "tessera.svg"))
         text = translate("Plugin", "Open Tessera")
         self._toggle = self._action("tesseraAction", icon, text, self.open)

@@ -140,6 +140,8 @@ class Legend(QFrame):
         painter.drawRoundedRect(self.rect().adjusted(0, 0, -1, -1), ROUND_PX, ROUND_PX)
 
     def _show(self) -> None:
+        if sip.isdeleted(self):  # it went with the map
+            return
         super().setVisible(self._is_wanted and bool(self._cells))
         self.place()
         self.raise_()

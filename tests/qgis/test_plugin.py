@@ -71,6 +71,17 @@ def test_load_unload_load_leaves_nothing_behind(desktop, load, qtbot):
         assert desktop.canvas.mapTool() is None
 
 
+def test_it_takes_itself_down_when_qgis_ends_which_unloads_no_plugin(desktop, load, qtbot):
+    before = what_is_there(desktop)
+    plugin = load()
+    desktop.toolbar.actions()[0].trigger()
+    qtbot.wait(50)
+    legend = plugin.dock.area._pictures._legend
+    QgsApplication.instance().aboutToQuit.emit()
+    assert what_is_there(desktop) == before
+    legend.setVisible(True)  # what is deleted is not touched any more
+
+
 def test_the_action_shows_and_hides_the_dock(desktop, load, qtbot):
     plugin = load()
     action = desktop.toolbar.actions()[0]
