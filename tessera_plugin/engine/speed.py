@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Tessera for QGIS contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How fast a head of the usual size is here: with numpy, and with torch in the worker."""
+"""How fast a head of the usual size is here, and the smallest encoder: in numpy, in the worker."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Speed:
     """How fast one way is."""
 
     device: str
-    """`numpy`, or one of torch's: `cpu`, `cuda`, `mps`."""
+    """`numpy`, one of torch's (`cpu`, `cuda`, `mps`), or a provider of ONNX Runtime."""
     pixels_per_s: float
     reason: str = ""
     """Why it could not be measured."""
@@ -55,5 +55,15 @@ def in_worker(worker: WorkerClient, report: Report = silent) -> Tuple[Speed, ...
     """Return how fast torch is on each of its devices. Raises: as `WorkerClient.call`."""
     asked = {"depth": DEPTH, "hidden": HIDDEN, "classes": CLASSES, "seconds": SECONDS}
     told: Any = worker.call("speed", asked, report)["speeds"]
+    found: List[Mapping[str, Any]] = list(told)
+    return tuple(Speed(**each) for each in found)
+
+
+def of_encoder(worker: WorkerClient, report: Report = silent) -> Tuple[Speed, ...]:
+    """Return how fast ONNX Runtime runs an encoder of the smallest published size.
+
+    Its weights are random: what it gives is not looked at. Raises: as `WorkerClient.call`.
+    """
+    told: Any = worker.call("encoder_speed", {"seconds": SECONDS}, report)["speeds"]
     found: List[Mapping[str, Any]] = list(told)
     return tuple(Speed(**each) for each in found)

@@ -28,10 +28,37 @@ def _reasons() -> Dict[str, str]:
         r"no connection within ([\d.]+) s": translate("Reasons", "no connection within {} s"),
         r"nothing came for ([\d.]+) s": translate("Reasons", "the server fell silent for {} s"),
         "the connection broke": translate("Reasons", "the connection broke again and again"),
-        "its proxy can't be reached": translate("Reasons", "the proxy can't be reached"),
-        "its certificate can't be verified": translate(
-            "Reasons", "the server's certificate is not trusted"
+        "no connection: its name is not known": translate(
+            "Reasons", "no connection: the server's name is not known"
         ),
+        "the connection broke, only a part came": translate(
+            "Reasons", "the connection broke, only a part came"
+        ),
+        "it comes too slowly": translate("Reasons", "it comes too slowly"),
+        r"the proxy (.+) can't be reached": translate("Reasons", "the proxy {} can't be reached"),
+        r"the proxy (.+) answers with status (\d+)": translate(
+            "Reasons", "the proxy {} answers with status {}"
+        ),
+        "its certificate is not trusted: nobody whom QGIS trusts has signed it": translate(
+            "Reasons", "the server's certificate is not trusted: QGIS trusts nobody who signed it"
+        ),
+        "its certificate has expired, or this computer's clock is wrong": translate(
+            "Reasons", "the server's certificate has expired, or this computer's clock is wrong"
+        ),
+        "its certificate is not valid yet, or this computer's clock is wrong": translate(
+            "Reasons", "the server's certificate is not valid yet, or the clock here is wrong"
+        ),
+        "its certificate is for another name": translate(
+            "Reasons", "the server's certificate is for another name"
+        ),
+        "no secure connection could be made": translate(
+            "Reasons", "no secure connection could be made"
+        ),
+        "its codes are not published": translate("Reasons", "only half of it is published"),
+        "its scales are not published": translate("Reasons", "only half of it is published"),
+        "the cache can't be written": translate("Reasons", "the cache can't be written"),
+        "the folder is not there": translate("Reasons", "the folder is not there"),
+        "reading it is not allowed": translate("Reasons", "reading it is not allowed"),
         r"the server answers with status (429).*": translate(
             "Reasons", "the server was asked too often (status {})"
         ),

@@ -200,14 +200,20 @@ def _speed(worker: Optional[WorkerClient], report: Report) -> Finding:
     from ..engine import speed  # noqa: PLC0415 - light plugin load
 
     found = [speed.in_numpy(report)]
+    encoder: Sequence[Speed] = ()
     error = None
     try:
-        found += speed.in_worker(worker, report) if worker is not None else ()
+        if worker is not None:
+            found += speed.in_worker(worker, report)
+            encoder = speed.of_encoder(worker, report)
     except TesseraError as failed:
         error = failed
     words = translate("Diagnostics", "Pixels per second that an MLP classifies: {}.")
-    told = words.format(", ".join(_speeds(found)))
-    return Finding(SPEED, BAD if error else GOOD, told, error)
+    told = [words.format(", ".join(_speeds(found)))]
+    if encoder:
+        words = translate("Diagnostics", "Pixels per second of the smallest encoder: {}.")
+        told.append(words.format(", ".join(_encoder_speeds(encoder))))
+    return Finding(SPEED, BAD if error else GOOD, "\n".join(told), error)
 
 
 def _speeds(found: Sequence[Speed]) -> Iterator[str]:
@@ -216,8 +222,18 @@ def _speeds(found: Sequence[Speed]) -> Iterator[str]:
             way = translate("Diagnostics", "{} with numpy")
         else:
             way = translate("Diagnostics", "{} with PyTorch on the {}")
-        amount = each.reason or f"{float(f'{each.pixels_per_s:.2g}'):,.0f}"
-        yield way.format(amount, _device_name(each.device))
+        yield way.format(_amount(each), _device_name(each.device))
+
+
+def _encoder_speeds(found: Sequence[Speed]) -> Iterator[str]:
+    for each in found:
+        way = translate("Diagnostics", "{} on the {}")
+        yield way.format(_amount(each), _device_name(each.device))
+
+
+def _amount(speed: Speed) -> str:
+    """Return a speed with two digits, which is what it is worth, or why there is none."""
+    return speed.reason or f"{float(f'{speed.pixels_per_s:.2g}'):,.0f}"
 
 
 def _archive(archive: str, access: Access, report: Report) -> Finding:

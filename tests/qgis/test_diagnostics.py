@@ -86,6 +86,7 @@ def test_with_a_worker_devices_and_speeds_are_measured(open_dialog, qtbot):
     check(dialog, qtbot)
     assert "PyTorch computes on the processor" in words(dialog, "devices")
     assert re.search(r"[\d,]+ with PyTorch on the processor", words(dialog, "speed"))
+    assert re.search(r"smallest encoder: [\d,]+ on the processor\.$", words(dialog, "speed"))
     assert {verdict(dialog, about) for about in ("devices", "speed")} == {"good"}
 
 

@@ -15,12 +15,13 @@ from qgis.PyQt.QtWidgets import QDialog, QPushButton, QTextEdit, QWidget
 
 from tessera_plugin import errors, paths
 from tessera_plugin.engine.accuracy import assess
-from tessera_plugin.gui import forms, messages, text
+from tessera_plugin.gui import forms, messages, reasons, text
 from tessera_plugin.gui.area_page import AreaPage
 from tessera_plugin.gui.colors import color_for
 from tessera_plugin.gui.curve import LossCurve
 from tessera_plugin.gui.dialogs import AboutDialog, SettingsDialog
 from tessera_plugin.gui.matrix import MatrixView
+from tessera_plugin.io.sources import mishaps, rounds, tile_fetch, zarr_fetch
 from tessera_plugin.values import PUBLIC_ARCHIVE, LandClass
 
 FORMS = sorted(paths.UI.glob("*.ui"))
@@ -41,6 +42,33 @@ VALUES = {
     "Tuple[int, ...]": (2017, 2025),
     "Tuple[Tuple[str, int], ...]": (("Water", 1), ("Forest", 0)),
 }
+
+
+# --- reasons
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (mishaps.NOT_KEPT, "it did not stay in the cache"),
+        (mishaps.NO_CONNECTION, "no connection"),
+        (mishaps.CHANGES_OFTEN, "it was replaced on the server while it was read"),
+        (rounds.NOT_CACHED, "it is not in the cache"),
+        (rounds.NO_ROOM, "the cache can't be written"),
+        (tile_fetch.WRONG_CHECKSUM, "it arrived damaged"),
+        (zarr_fetch.DAMAGED, "it arrived damaged"),
+        (zarr_fetch.NO_CODES, "only half of it is published"),
+        (
+            "the proxy gate:3128 answers with status 502",
+            "the proxy gate:3128 answers with status 502",
+        ),
+        ("the server answers with status 503", "overloaded (status 503)"),
+    ],
+)
+def test_what_io_says_is_known_here(qgis_app, words, told):
+    known = reasons._reasons()
+    assert any(re.fullmatch(pattern, words, re.IGNORECASE) for pattern in known)
+    assert told in reasons.reason(words)
 
 
 # --- forms

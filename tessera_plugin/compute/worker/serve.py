@@ -53,6 +53,7 @@ def _module(name: str) -> Method:
 METHODS: Mapping[str, Method] = {
     **{name: _module(name) for name in ("devices", "speed", "train_mlp", "predict", "unpack")},
     "encode": _module("encode.run"),
+    "encoder_speed": _module("encoders.speed"),
 }
 
 
