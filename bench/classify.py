@@ -29,7 +29,9 @@ from tessera_plugin.values import PIXEL_M, Access, Extent, LandClass, State, Win
 
 BASELINE = "baseline: whole window as float32"
 HIDDEN, CLASSES, DEPTH = 64, 6, 128
-WORKER = Path(__file__).resolve().parent.parent / "build" / "worker" / "bin" / "python"
+WORKER = (
+    Path(__file__).resolve().parent.parent / "build" / "private" / "environment" / "bin" / "python"
+)
 CASES = {}
 
 

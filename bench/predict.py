@@ -15,7 +15,9 @@ from tessera_plugin.progress import silent
 from tessera_plugin.values import LandClass
 
 ROOT = Path(__file__).resolve().parent.parent
-WORKER = os.environ.get("TESSERA_WORKER_PYTHON", str(ROOT / "build" / "worker" / "bin" / "python"))
+WORKER = os.environ.get(
+    "TESSERA_WORKER_PYTHON", str(ROOT / "build" / "private" / "environment" / "bin" / "python")
+)
 CLASSES = tuple(LandClass(i, f"class {i}", "#000000") for i in range(1, 7))
 PIXELS, STRIP, ROUNDS = 524_288, 131_072, 3
 

@@ -16,7 +16,9 @@ from tessera_plugin.io.zarr.metadata import ChunkCodec
 from tests.archive import zarr_shards
 
 ROOT = Path(__file__).resolve().parent.parent
-WORKER = os.environ.get("TESSERA_WORKER_PYTHON", str(ROOT / "build" / "worker" / "bin" / "python"))
+WORKER = os.environ.get(
+    "TESSERA_WORKER_PYTHON", str(ROOT / "build" / "private" / "environment" / "bin" / "python")
+)
 CODEC = ChunkCodec("blosc", "zstd")
 CHUNKS, ROUNDS = 256, 3
 

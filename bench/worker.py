@@ -11,7 +11,9 @@ from tessera_plugin.compute.client import WorkerClient
 from tessera_plugin.compute.system import memory_of
 
 ROOT = Path(__file__).resolve().parent.parent
-WORKER = os.environ.get("TESSERA_WORKER_PYTHON", str(ROOT / "build" / "worker" / "bin" / "python"))
+WORKER = os.environ.get(
+    "TESSERA_WORKER_PYTHON", str(ROOT / "build" / "private" / "environment" / "bin" / "python")
+)
 ROUNDS = 7
 MAIN = """
 import importlib, sys

@@ -10,5 +10,12 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="tessera-runtime-"))
 os.environ.setdefault(
     "TESSERA_WORKER_PYTHON",
-    str(Path(__file__).resolve().parent.parent / "build" / "worker" / "bin" / "python"),
+    str(
+        Path(__file__).resolve().parent.parent
+        / "build"
+        / "private"
+        / "environment"
+        / "bin"
+        / "python"
+    ),
 )

@@ -45,7 +45,9 @@ def qgis_environment(**more: str) -> Dict[str, str]:
     drop = {"QT_QPA_PLATFORM", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
     kept = {key: value for key, value in os.environ.items() if key not in drop}
     kept.setdefault("XDG_RUNTIME_DIR", str(ROOT / "build" / "runtime"))
-    kept.setdefault("TESSERA_WORKER_PYTHON", str(ROOT / "build" / "worker" / "bin" / "python"))
+    kept.setdefault(
+        "TESSERA_WORKER_PYTHON", str(ROOT / "build" / "private" / "environment" / "bin" / "python")
+    )
     return {**kept, **more}
 
 

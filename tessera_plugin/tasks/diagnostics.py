@@ -15,7 +15,7 @@ from .. import paths
 from ..environment import doctor
 from ..environment.bundles import TRAINING
 from ..environment.doctor import BAD, GOOD, NOTE, AddOnHealth, Finding
-from ..errors import TesseraError
+from ..errors import TesseraError, WorkerFailed
 from ..progress import Report
 from ..values import Access
 from .base import EngineTask
@@ -205,7 +205,7 @@ def _speed(worker: Optional[WorkerClient], report: Report) -> Finding:
     try:
         if worker is not None:
             found += speed.in_worker(worker, report)
-            encoder = speed.of_encoder(worker, report)
+            encoder = _encoder(worker, report)
     except TesseraError as failed:
         error = failed
     words = translate("Diagnostics", "Pixels per second that an MLP classifies: {}.")
@@ -214,6 +214,18 @@ def _speed(worker: Optional[WorkerClient], report: Report) -> Finding:
         words = translate("Diagnostics", "Pixels per second of the smallest encoder: {}.")
         told.append(words.format(", ".join(_encoder_speeds(encoder))))
     return Finding(SPEED, BAD if error else GOOD, "\n".join(told), error)
+
+
+def _encoder(worker: WorkerClient, report: Report) -> Sequence[Speed]:
+    """Return how fast an encoder is; nothing with a person's own Python that lacks ONNX."""
+    from ..engine import speed  # noqa: PLC0415 - light plugin load
+
+    try:
+        return speed.of_encoder(worker, report)
+    except WorkerFailed as error:
+        if error.kind != "ModuleNotFoundError":
+            raise
+        return ()
 
 
 def _speeds(found: Sequence[Speed]) -> Iterator[str]:

@@ -25,7 +25,7 @@ MB = 1 << 20
 
 def worker_python() -> str:
     """Return the interpreter of the private environment; its absence is a failure, not a skip."""
-    default = ROOT / "build" / "worker" / "bin" / "python"
+    default = ROOT / "build" / "private" / "environment" / "bin" / "python"
     python = Path(os.environ.get("TESSERA_WORKER_PYTHON", default))
     if not python.exists():
         raise RuntimeError(

@@ -17,7 +17,9 @@ from tessera_plugin.gui.diagnostics_dialog import DiagnosticsDialog
 from tests.servers import FOREVER, Fault
 
 LEFT = Qt.MouseButton.LeftButton
-WORKER = Path(__file__).resolve().parents[2] / "build" / "worker" / "bin" / "python"
+WORKER = (
+    Path(__file__).resolve().parents[2] / "build" / "private" / "environment" / "bin" / "python"
+)
 
 
 @pytest.fixture

@@ -307,7 +307,9 @@ def test_a_label_file_that_cannot_be_read_does_not_stop_the_work(make_dock, tmp_
 
 
 def test_the_mlp_learns_with_a_live_curve(hands, archive, monkeypatch):
-    python = Path(__file__).resolve().parents[2] / "build" / "worker" / "bin" / "python"
+    python = (
+        Path(__file__).resolve().parents[2] / "build" / "private" / "environment" / "bin" / "python"
+    )
     if not python.is_file():
         pytest.skip("there is no private environment")
     hands.dock._session.update(worker_python=str(python))
