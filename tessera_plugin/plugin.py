@@ -92,6 +92,8 @@ class TesseraPlugin:
         action.setObjectName(name)
         action.triggered.connect(lambda *_: slot())
         self._stack.callback(action.deleteLater)
+        self._stack.callback(action.setParent, None)  # nobody finds it until it is deleted
+        self._stack.callback(action.triggered.disconnect)
         self._iface.addPluginToMenu(MENU, action)
         self._stack.callback(self._iface.removePluginMenu, MENU, action)
         return action
