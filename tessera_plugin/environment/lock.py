@@ -11,12 +11,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 import time
 from pathlib import Path
-from typing import IO, Iterator
+from typing import Iterator
 
 from ..errors import InstallFailed
+from ..oslocks import lock, unlock
 
 
 @contextlib.contextmanager
@@ -25,7 +25,7 @@ def held(path: Path, log: str = "") -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as stream:
         try:
-            _lock(stream)
+            lock(stream.fileno())
         except OSError:
             raise InstallFailed("locked", _owner(path), log) from None
         try:
@@ -34,7 +34,8 @@ def held(path: Path, log: str = "") -> Iterator[None]:
         finally:
             with contextlib.suppress(OSError):
                 path.with_suffix(".owner").unlink()
-            _unlock(stream)
+            with contextlib.suppress(OSError):
+                unlock(stream.fileno())
 
 
 def _say_owner(path: Path) -> None:
@@ -49,25 +50,3 @@ def _owner(path: Path) -> str:
         return f"process {int(told['pid'])} has been at it for {minutes} min"
     except (OSError, ValueError, KeyError, TypeError):
         return "another QGIS is at it"
-
-
-if sys.platform == "win32":  # pragma: no cover
-    import msvcrt
-
-    def _lock(stream: IO[bytes]) -> None:
-        stream.seek(0)
-        msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-
-    def _unlock(stream: IO[bytes]) -> None:
-        stream.seek(0)
-        with contextlib.suppress(OSError):
-            msvcrt.locking(stream.fileno(), msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(stream: IO[bytes]) -> None:
-        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def _unlock(stream: IO[bytes]) -> None:
-        fcntl.flock(stream.fileno(), fcntl.LOCK_UN)

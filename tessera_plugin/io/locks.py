@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 import time
 from pathlib import Path
 from typing import Iterator
+
+from ..oslocks import lock, unlock
 
 WAIT_S = 5.0
 
@@ -33,7 +33,7 @@ def file_lock(path: Path, wait_s: float = WAIT_S) -> Iterator[bool]:
             yield got
         finally:
             if got:
-                _unlock(stream.fileno())
+                unlock(stream.fileno())
 
 
 def _lock_in_time(descriptor: int, wait_s: float) -> bool:
@@ -47,28 +47,7 @@ def _lock_in_time(descriptor: int, wait_s: float) -> bool:
 
 def _got(descriptor: int) -> bool:
     try:
-        _lock(descriptor)
+        lock(descriptor)
     except OSError:
         return False
     return True
-
-
-if sys.platform == "win32":  # pragma: no cover
-    import msvcrt
-
-    def _lock(descriptor: int) -> None:
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-
-    def _unlock(descriptor: int) -> None:
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def _unlock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
