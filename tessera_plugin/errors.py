@@ -182,6 +182,50 @@ class LocationUnusable(TesseraError):
 
 
 @dataclass
+class SceneUnusable(TesseraError):
+    """A Sentinel raster, or a folder of them, that can't become inputs of an encoder."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path} can't be used: {self.reason}."
+
+
+@dataclass
+class NoScenes(TesseraError):
+    """Nothing that an encoder could be fed with; the reason says what there is instead."""
+
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"No usable Sentinel scenes in {self.place}: {self.reason}."
+
+
+@dataclass
+class EncoderUnusable(TesseraError):
+    """An encoder file, or the checkpoint it is to be made from, that can't be used."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The encoder {self.path} can't be used: {self.reason}."
+
+
+@dataclass
+class ModelUnusable(TesseraError):
+    """Somebody's ONNX model that can't be run over embeddings."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The model {self.path} can't be used: {self.reason}."
+
+
+@dataclass
 class DecoderMissing(TesseraError):
     """The GDAL at hand can't unpack what is published, and there is no worker that can."""
 

@@ -167,6 +167,10 @@ class Dataset:
     """Dimensions that can be had, ascending: less than `depth` are prefixes, in the store only."""
     store: str = ""
     """URL or folder of a store outside any archive; empty for published datasets."""
+    local: str = ""
+    """Folder of embeddings that the person made with an encoder; empty for all others."""
+    space: str = ""
+    """Embedding space of the encoder that made it, where it is known."""
 
     @property
     def key(self) -> str:
@@ -178,6 +182,8 @@ class Dataset:
 
         Depth 0 is the whole one.
         """
+        if self.local:
+            return (LOCAL,)
         found = ("zarr",) if self.zarr_dir or self.store else ()
         return (*found, "npy") if self.npy_dir and depth in (0, self.depth) else found
 
@@ -212,6 +218,9 @@ class NetworkSettings:
     """Most that is received per second, of all requests together; 0 for no limit."""
 
 
+LOCAL = "local"
+"""The form of embeddings that the person made; there is no other one of them."""
+
 FORMS: Tuple[str, ...] = ("zarr", "npy")
 """The forms that embeddings are published in, the better one first."""
 
@@ -228,4 +237,6 @@ class Access:
     form: str = ""
     """One of `FORMS` to read only that; empty for the best one there is."""
     stores: Tuple[Dataset, ...] = ()
-    """Stores outside any archive that the person added."""
+    """Stores outside any archive that the person added, and embeddings of their own."""
+    min_observations: int = 0
+    """Pixels of the person's own embeddings with fewer valid Sentinel-2 observations are nodata."""

@@ -18,16 +18,16 @@ from typing import Iterator
 from ..errors import InstallFailed
 from ..oslocks import lock, unlock
 
+PATIENCE_S = 3.0
+"""How long a lock may stay taken before it counts as another's."""
+
 
 @contextlib.contextmanager
 def held(path: Path, log: str = "") -> Iterator[None]:
     """Hold the lock. Raises: InstallFailed (`locked`) where another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as stream:
-        try:
-            lock(stream.fileno())
-        except OSError:
-            raise InstallFailed("locked", _owner(path), log) from None
+        _take(stream.fileno(), path, log)
         try:
             _say_owner(path.with_suffix(".owner"))
             yield
@@ -36,6 +36,22 @@ def held(path: Path, log: str = "") -> Iterator[None]:
                 path.with_suffix(".owner").unlink()
             with contextlib.suppress(OSError):
                 unlock(stream.fileno())
+
+
+def _take(descriptor: int, path: Path, log: str) -> None:
+    """Lock an open file; patient for a moment.
+
+    A process that was killed while it started another one has left a copy of itself that holds the
+    lock until that one runs: milliseconds, more on a busy computer.
+    """
+    patient_until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return lock(descriptor)
+        except OSError:
+            if time.monotonic() > patient_until:
+                raise InstallFailed("locked", _owner(path), log) from None
+        time.sleep(PATIENCE_S / 50)
 
 
 def _say_owner(path: Path) -> None:

@@ -219,6 +219,39 @@ def _location_unusable(error: errors.LocationUnusable) -> Told:
     )
 
 
+def _scene_unusable(error: errors.SceneUnusable) -> Told:
+    return Told(
+        translate("Messages", "{} can't be used: {}.").format(error.path, error.reason),
+        translate("Messages", "Leave it out or correct what was recognised, and try again."),
+    )
+
+
+def _no_scenes(error: errors.NoScenes) -> Told:
+    return Told(
+        translate("Messages", "There are no usable Sentinel scenes in {}: {}.").format(
+            error.place, error.reason
+        ),
+        translate(
+            "Messages",
+            "Sentinel-2 L2A with all ten bands is needed; look at what was not recognised and why.",
+        ),
+    )
+
+
+def _encoder_unusable(error: errors.EncoderUnusable) -> Told:
+    return Told(
+        translate("Messages", "The encoder {} can't be used: {}.").format(error.path, error.reason),
+        translate("Messages", "Choose another one, or make it anew from the official checkpoint."),
+    )
+
+
+def _model_unusable(error: errors.ModelUnusable) -> Told:
+    return Told(
+        translate("Messages", "The model {} can't be used: {}.").format(error.path, error.reason),
+        translate("Messages", "Ask whoever made it for a plain ONNX file, or choose another one."),
+    )
+
+
 def _decoder_missing(error: errors.DecoderMissing) -> Told:
     facts = translate("Messages", "GDAL {} of this QGIS can't unpack {}.").format(
         error.gdal_version, error.codec
@@ -396,6 +429,10 @@ _EXPLAIN: Dict[Type[BaseException], Callable[[Any], Told]] = {
     errors.DepthNotOffered: _depth_not_offered,
     errors.FormNotOffered: _form_not_offered,
     errors.LocationUnusable: _location_unusable,
+    errors.SceneUnusable: _scene_unusable,
+    errors.NoScenes: _no_scenes,
+    errors.EncoderUnusable: _encoder_unusable,
+    errors.ModelUnusable: _model_unusable,
     errors.DecoderMissing: _decoder_missing,
     errors.NothingPublished: _nothing_published,
     errors.NoValidEmbeddings: _no_valid_embeddings,

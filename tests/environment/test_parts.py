@@ -2,15 +2,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Places, Pythons, programs, logs and failures, each by itself."""
 
+import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from tessera_plugin.environment import failures, interpreters, logs, process, settings_of_pip
-from tessera_plugin.environment.lock import held
+from tessera_plugin.environment.lock import PATIENCE_S, held
 from tessera_plugin.environment.places import Places, path_problem, python_in, size_of
 from tessera_plugin.environment.process import Outcome, run
 from tessera_plugin.errors import InstallFailed, InterpreterUnusable
@@ -334,5 +336,15 @@ def test_a_second_installation_is_refused_and_says_who_is_at_it(tmp_path):
         holder.kill()
         holder.wait()
         holder.stdout.close()
+    with held(places.lock):
+        pass
+
+
+def test_a_lock_that_is_let_go_of_within_moments_is_waited_for(tmp_path):
+    """As the copy of a killed installer does, which had not yet become uv."""
+    places = Places(tmp_path)
+    first = contextlib.ExitStack()
+    first.enter_context(held(places.lock))
+    threading.Timer(PATIENCE_S / 10, first.close).start()
     with held(places.lock):
         pass
