@@ -23,6 +23,7 @@ from tessera_plugin.compute import protocol
 from tessera_plugin.compute.client import WORKER_MAIN, Limits, WorkerClient
 from tessera_plugin.errors import ProtocolMismatch, WorkerDied, WorkerFailed, WorkerUnavailable
 from tessera_plugin.progress import Cancelled
+from tests.clock import within
 from tests.compute.helpers import (
     NAUGHTY_MAIN,
     PARENT_MAIN,
@@ -116,7 +117,7 @@ def test_a_python_that_never_says_hello_is_given_up_and_can_be_cancelled(tmp_pat
     stopper.press_in(0.2)
     with pytest.raises(Cancelled):
         patient.start(stopper)
-    assert time.monotonic() - stopper.pressed < 0.5
+    assert time.monotonic() - stopper.pressed < within(0.5)
     client.stop()
     patient.stop()
 
@@ -187,7 +188,7 @@ def test_progress_and_events_arrive_while_the_job_runs(client):
 def test_report_is_called_all_the_time(client):
     told = Stopper()
     client.call("deaf", {"seconds": 1.0}, told)
-    assert told.longest_gap_s < 0.25
+    assert told.longest_gap_s < within(0.25)
     assert len(told.calls) >= 9
 
 
@@ -259,7 +260,7 @@ def test_cancel_ends_the_job_and_keeps_the_worker(client):
     stopper.press_in(0.3)
     with pytest.raises(Cancelled):
         client.call("steps", {"steps": 10_000}, stopper)
-    assert time.monotonic() - stopper.pressed < 0.5
+    assert time.monotonic() - stopper.pressed < within(0.5)
     assert works(client)
     assert client.pid == pid
 
@@ -270,7 +271,7 @@ def test_a_job_that_does_not_listen_is_killed_within_a_second(client):
     stopper.press_in(0.2)
     with pytest.raises(Cancelled):
         client.call("deaf", {"seconds": 60}, stopper)
-    assert 0.7 < time.monotonic() - stopper.pressed < 1.5
+    assert 0.7 < time.monotonic() - stopper.pressed < within(1.5)
     assert not is_running(pid)
     assert works(client)
 
@@ -304,7 +305,7 @@ def test_any_error_of_the_listener_ends_the_job_too(client):
     with pytest.raises(KeyError, match="a bug in the listener"):
         client.call("steps", {"steps": 10_000}, on_event=on_event)
     assert works(client)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < within(2)
 
 
 def test_a_call_that_waits_for_its_turn_can_be_cancelled(client):
@@ -316,7 +317,7 @@ def test_a_call_that_waits_for_its_turn_can_be_cancelled(client):
     stopper.press_in(0.2)
     with pytest.raises(Cancelled):
         client.call("echo", {}, stopper)
-    assert time.monotonic() - stopper.pressed < 0.3
+    assert time.monotonic() - stopper.pressed < within(0.3)
     assert first.is_alive()
     first.join()
 
@@ -332,7 +333,7 @@ def test_a_worker_killed_in_the_middle_is_told_and_replaced(client, sent):
     started = time.monotonic()
     with pytest.raises(WorkerDied, match=f"killed by {sent.name}"):
         client.call("steps", {"steps": 10_000})
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < within(1)
     assert works(client)
     assert client.pid != pid
 
@@ -375,7 +376,7 @@ def test_a_silent_worker_is_killed():
     started = time.monotonic()
     with pytest.raises(WorkerDied, match=r"no sign of life for 2\.5 s"):
         client.call("freeze", {})
-    assert 2.4 < time.monotonic() - started < 6
+    assert 2.4 < time.monotonic() - started < within(6)
     assert not is_running(pid)
     assert works(client)
     client.stop()
@@ -392,7 +393,7 @@ def test_stop_from_another_thread_cancels_what_runs_and_what_waits(client):
         time.sleep(0.3)
         started = time.monotonic()
         client.stop()
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < within(0.5)
         for call in calls:
             with pytest.raises(Cancelled):
                 call.result(timeout=1)
@@ -450,7 +451,7 @@ def test_nothing_survives_its_parent(how):
         parent.wait(5)
         ended = time.monotonic()
         assert wait_until(lambda: not any(is_running(pid) for pid in group), 5)
-        assert time.monotonic() - ended < (5 if how == "forked" else 2)
+        assert time.monotonic() - ended < within(5 if how == "forked" else 2)
         assert wait_until(lambda: not Path(told["scratch"]).parent.exists(), 1)
     if how == "leave":
         assert parent.returncode == 0

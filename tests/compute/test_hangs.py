@@ -13,6 +13,7 @@ import pytest
 from tessera_plugin.compute.system import memory_of
 from tessera_plugin.errors import WorkerDied, WorkerOutOfMemory
 from tessera_plugin.progress import Cancelled
+from tests.clock import within
 from tests.compute.helpers import MB, Stopper, is_running, log_of, opened, works
 
 # --- memory
@@ -71,7 +72,7 @@ def test_a_native_deadlock_is_seen_and_told_with_its_place(tmp_path):
         pid, began = client.pid, time.monotonic()
         with pytest.raises(WorkerDied) as caught:
             client.call("deadlock", {"steps": 2})
-        assert 2 < time.monotonic() - began < 7
+        assert 2 < time.monotonic() - began < within(7)
         words = caught.value.last_words
         assert words.startswith("it stood still for 2 s in deadlock (naughty_worker.py, line ")
         assert not is_running(pid)
@@ -95,7 +96,7 @@ def test_native_code_that_lets_nothing_run_is_ended_and_the_log_says_where(tmp_p
         pid, began = client.pid, time.monotonic()
         with pytest.raises(WorkerDied) as caught:
             client.call("hold", {"seconds": 60})
-        assert 3 < time.monotonic() - began < 7
+        assert 3 < time.monotonic() - began < within(7)
         words = caught.value.last_words
         assert words.startswith("it gave no sign of life for 3 s in hold (naughty_worker.py, line ")
         assert not is_running(pid)
@@ -121,6 +122,6 @@ def test_a_worker_that_reads_no_more_does_not_hold_the_call():
         stopper.press_in(0.5)
         with pytest.raises(Cancelled):
             client.call("echo", {"text": "x" * 900_000}, stopper)
-        assert time.monotonic() - stopper.pressed < 1.5
-        assert stopper.longest_gap_s < 0.4
+        assert time.monotonic() - stopper.pressed < within(1.5)
+        assert stopper.longest_gap_s < within(0.4)
         assert works(client)

@@ -17,6 +17,7 @@ import pytest
 from tessera_plugin.compute.client import WorkerClient
 from tessera_plugin.errors import WorkerDied, WorkerFailed
 from tessera_plugin.progress import Cancelled
+from tests.clock import within
 from tests.compute.helpers import (
     NAUGHTY_MAIN,
     Blobs,
@@ -219,7 +220,7 @@ def test_training_is_cancelled_within_a_second(client, tmp_path):
 
     with pytest.raises(Cancelled):
         client.call("train_mlp", params, stopper, on_event)
-    assert time.monotonic() - stopper.pressed < 1
+    assert time.monotonic() - stopper.pressed < within(1)
     assert client.pid == pid
     assert not Path(params["out"]).exists()
 
@@ -304,7 +305,7 @@ def test_prediction_is_cancelled_within_a_second(client, tmp_path):
 
     with pytest.raises(Cancelled):
         predict(Cancelling(), tmp_path, big, params)
-    assert time.monotonic() - stopper.pressed < 1
+    assert time.monotonic() - stopper.pressed < within(1)
     assert stopper.last[0] < 0.9
     assert not list(tmp_path.glob("probabilities*"))
     assert client.call("echo", {})

@@ -25,6 +25,7 @@ from tessera_plugin.progress import Cancelled, Gate
 from tessera_plugin.values import Access, Extent, NetworkSettings, State
 from tests.archive import layout
 from tests.archive.sample import SampleArchive
+from tests.clock import within
 from tests.servers import FOREVER, Fault, RangeServer, Resource, md5_hex
 
 QUICK = NetworkSettings(backoff_s=0.01, attempts=2, connect_timeout_s=5, read_timeout_s=5)
@@ -257,7 +258,7 @@ def test_without_any_network_the_network_is_the_reason(server, tmp_path):
     began = time.monotonic()
     with pytest.raises(NetworkFailed):
         embeddings.fetch(request_of(server, tmp_path))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < within(5)
 
 
 def test_cancel_is_heard_while_the_store_is_looked_up(server, tmp_path):
@@ -273,7 +274,7 @@ def test_cancel_is_heard_while_the_store_is_looked_up(server, tmp_path):
     with pytest.raises(Cancelled):
         embeddings.open_source(BOTH, 2024, access_of(server, tmp_path), report=report)
     assert asked.is_set()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < within(3)
 
 
 # --- depth

@@ -32,6 +32,7 @@ from tests.builders import (
     write_label_store,
     write_layer,
 )
+from tests.clock import within
 
 ROW, COL = -578_000, 50_000  # a pixel of zone 31, near 52° N 3° E
 EAST, NORTH = 10 * COL, -10 * ROW
@@ -373,7 +374,7 @@ def test_ten_thousand_points_take_a_moment():
     found = label_pixels(given, SampleParams())
     windows_of_pixels(found)
     assert len(found.row) + found.duplicate_px == 10_000
-    assert time.perf_counter() - started < 5  # it takes 0.3 s
+    assert time.perf_counter() - started < within(5)  # it takes 0.3 s
 
 
 def test_labels_of_unknown_classes_are_never_born():

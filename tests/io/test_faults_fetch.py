@@ -334,7 +334,7 @@ def test_no_tls_where_there_should_be(server, tmp_path, form):
 
 @both
 def test_a_disk_that_really_runs_full(server, tmp_path, form):
-    server.bandwidth = 20e6
+    server.bandwidth = 3e6  # so slow that it can not all have come before the disk is full
     with small_disk(tmp_path / "disk", 40) as folder:
         trial = Trial(scene(form, LARGE[form]), server, folder / "cache")
         filler = folder / "filler"

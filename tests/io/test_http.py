@@ -20,6 +20,7 @@ from tessera_plugin.io.objects import NotFound, ObjectChanged, Unreachable
 from tessera_plugin.progress import Cancelled
 from tessera_plugin.values import NetworkSettings
 from tests.certificates import self_signed
+from tests.clock import within
 from tests.servers import FOREVER, DictProvider, Fault, RangeServer
 
 DATA = np.random.default_rng(0).bytes(300_000)
@@ -173,7 +174,7 @@ def test_retry_after_is_honoured(server, client, kind):
     server.faults.append(Fault.status(503, retry_after=after))
     began = time.monotonic()
     client.get_range(url(server), 0, 10)
-    assert 0.95 <= time.monotonic() - began < 3
+    assert 0.95 <= time.monotonic() - began < within(3)
 
 
 def test_retry_after_holds_every_request_back(server, client):
@@ -192,7 +193,7 @@ def test_a_server_that_asks_for_an_hour_is_not_waited_for(server, client):
     began = time.monotonic()
     with pytest.raises(NetworkFailed, match="3,600 s"):
         client.get_range(url(server), 0, 10)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < within(1)
     assert client.requests == 1
 
 
@@ -449,7 +450,7 @@ def test_cancel_ends_a_request_at_once(server, fault):
     server.faults.append(fault)
     seconds, raised = cancelled_after(client, url(server))
     assert isinstance(raised, Cancelled)
-    assert seconds < 1
+    assert seconds < within(1)
     with pytest.raises(Cancelled):
         client.get_range(url(server), 0, 10)
 
@@ -460,7 +461,7 @@ def test_cancel_ends_a_tls_request_at_once(tls_server, certificate, fault):
     tls_server.faults.append(fault)
     seconds, raised = cancelled_after(client, url(tls_server))
     assert isinstance(raised, Cancelled)
-    assert seconds < 1
+    assert seconds < within(1)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -474,7 +475,7 @@ def test_cancel_ends_a_connection_that_is_accepted_and_never_answered(scheme, pr
         client = HttpClient(NetworkSettings(proxies=proxies))
         seconds, raised = cancelled_after(client, f"{scheme}://{host}/a")
     assert isinstance(raised, Cancelled)
-    assert seconds < 1
+    assert seconds < within(1)
 
 
 def test_no_socket_is_left_behind(server):
@@ -628,5 +629,5 @@ def test_cancel_is_heard_while_a_sink_is_fed(server, client):
     began = time.monotonic()
     with pytest.raises(Cancelled):
         client.get_range(url(server), 0, len(DATA), sink=bucket)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < within(1)
     assert bytes(bucket.data) == DATA[: len(bucket.data)]

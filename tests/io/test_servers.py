@@ -15,6 +15,7 @@ from typing import Any, Dict, Iterator, Optional, Tuple
 import numpy as np
 import pytest
 
+from tests.clock import within
 from tests.servers import FOREVER, DictProvider, Fault, RangeServer, parse_range
 
 DATA = np.random.Generator(np.random.PCG64(1)).bytes(300_000)
@@ -250,7 +251,7 @@ def test_a_drip_is_slow_from_where_it_begins(server: RangeServer) -> None:
     server.faults.append(Fault.drip(0.02, piece=10, after=199_900))
     started = time.monotonic()
     assert ask(server, RANGE)[2] == PART
-    assert 0.2 <= time.monotonic() - started < 2
+    assert 0.2 <= time.monotonic() - started < within(2)
 
 
 def test_a_dripping_head_never_ends(server: RangeServer) -> None:
@@ -335,7 +336,7 @@ def test_stop_does_not_wait_for_stalled_connections() -> None:
             thread.start()
         wait_until(lambda: server.active == 6)
         left = time.monotonic()
-    assert time.monotonic() - left < 1
+    assert time.monotonic() - left < within(1)
     for thread in threads:
         thread.join(5)
     assert max(ended) - left < 1
@@ -364,11 +365,11 @@ def test_bandwidth_and_latency(server: RangeServer) -> None:
     server.bandwidth = 1_000_000
     started = time.monotonic()
     ask(server)
-    assert 0.25 < time.monotonic() - started < 2
+    assert 0.25 < time.monotonic() - started < within(2)
     server.bandwidth, server.latency_s = None, 0.2
     started = time.monotonic()
     ask(server)
-    assert 0.2 <= time.monotonic() - started < 1
+    assert 0.2 <= time.monotonic() - started < within(1)
 
 
 def wait_until(condition: Any, seconds: float = 5.0) -> None:
