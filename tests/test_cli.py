@@ -17,6 +17,7 @@ from tests import builders_zarr as build
 from tests.archive.layout import lonlat
 from tests.archive.sample import SampleArchive
 from tests.clock import within
+from tests.compute.helpers import worker_python
 from tests.servers import DictProvider, Fault, RangeServer
 
 BBOX = "0.120,52.195,0.126,52.198"
@@ -454,3 +455,31 @@ def test_stopping_ends_quickly_and_keeps_what_came(server, tmp_path):
     assert running.returncode == 1
     assert "Stopped" in said
     assert not list(tmp_path.glob("*.npz*"))
+
+
+def test_somebodys_model_makes_a_map(cli, tmp_path):
+    """One whose first output grows with the first dimension, against the plain way."""
+    code = (
+        "import sys,numpy as np,onnx;from onnx import helper as h,numpy_helper as n,TensorProto as t;"
+        "w=np.zeros((128,2),np.float32);w[0]=[9,-9];"
+        "g=h.make_graph([h.make_node('MatMul',['x','w'],['y'])],'first',"
+        "[h.make_tensor_value_info('x',t.FLOAT,['n',128])],"
+        "[h.make_tensor_value_info('y',t.FLOAT,['n',2])],[n.from_array(w,'w')]);"
+        "onnx.save(h.make_model(g,opset_imports=[h.make_opsetid('',17)],ir_version=8),sys.argv[1])"
+    )
+    model, form = tmp_path / "first.onnx", tmp_path / "form.json"
+    subprocess.run([worker_python(), "-c", code, str(model)], check=True)
+    form.write_text(json.dumps({"classes": ["more", {"name": "less", "color": "#112233"}]}))
+    place = ["--year", "2024", "--bbox", BBOX]
+    asked = ["--model", str(model), "--model-form", str(form), "--dataset", "1.1-dclimate"]
+    made = cli("apply-model", *asked, *place, "--out", str(tmp_path / "map.tif"))
+    assert made.returncode == 0, made.stdout + made.stderr
+    raster = gdal.Open(str(tmp_path / "map.tif"))
+    _origin(raster)
+    assert raster.GetRasterBand(1).GetCategoryNames()[1:] == ["more", "less"]
+    fetched = cli("fetch", "--dataset", "1.1-dclimate", *place, "--out", str(tmp_path / "a.npz"))
+    assert fetched.returncode == 0, fetched.stderr
+    with np.load(tmp_path / "a.npz") as arrays:
+        codes, scales = arrays["codes"], arrays["scales"]
+    wanted = np.where(np.isnan(scales), 0, np.where(codes[..., 0] >= 0, 1, 2))
+    assert np.array_equal(raster.ReadAsArray(), wanted)

@@ -8,26 +8,29 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Sequence
 
-from .. import errors, paths
+from .. import errors
 from ..engine import classify as classifying
 from ..engine import compare as comparing
+from ..engine import compare_spaces as spaces
 from ..engine import coverage as covering
 from ..engine import embeddings, export, samples, training
 from ..engine.catalog import DATASETS
 from ..engine.embeddings import FetchResult, FetchSummary
 from ..engine.unpack import by_worker
-from ..engine.worker import WorkerClient, open_worker
 from ..progress import part
+from ..values import LOCAL, Access
 from .network import access_of, dataset_key
 from .teller import FAILED, OK, PARTS_MISSING, BadArguments, Teller, error_facts
+from .worker import worker_for_command
 
-_FORMS = {"zarr": "the Zarr store", "npy": "the NPY tiles"}
+_FORMS = {"zarr": "the Zarr store", "npy": "the NPY tiles", LOCAL: "the folder of your own"}
 
 
-def datasets(_options: argparse.Namespace, teller: Teller) -> int:
-    """List the datasets."""
+def datasets(options: argparse.Namespace, teller: Teller) -> int:
+    """List the published datasets, and those of the stores and folders that are given."""
+    known = (*DATASETS, *access_of(options, teller.report).stores)
     rows = [
         {
             "key": d.key,
@@ -37,12 +40,12 @@ def datasets(_options: argparse.Namespace, teller: Teller) -> int:
             "depths": list(d.depths),
             "forms": list(d.forms()),
         }
-        for d in DATASETS
+        for d in known
     ]
     lines = [
         f"{d.key:<16} {d.title:<30} {d.years[0]}-{d.years[-1]}  {'+'.join(d.forms()):<8}  "
         f"{', '.join(map(str, d.depths))}"
-        for d in DATASETS
+        for d in known
     ]
     teller.listed(rows, lines)
     return OK
@@ -51,7 +54,7 @@ def datasets(_options: argparse.Namespace, teller: Teller) -> int:
 def coverage(options: argparse.Namespace, teller: Teller) -> int:
     """Say what is published of an extent, what of it is kept, and what the rest costs."""
     access = access_of(options, teller.report)
-    with _Worker() as worker:
+    with worker_for_command() as worker:
         found = covering.coverage(
             covering.CoverageRequest(
                 dataset_key(options, access), options.year, options.bbox, access, options.depth
@@ -73,7 +76,7 @@ def fetch(options: argparse.Namespace, teller: Teller) -> int:
         dataset=dataset_key(options, access), year=years[0], extent=options.bbox, access=access,
         limit_px=options.limit_px, depth=options.depth,
     )  # fmt: skip
-    with _Worker() as worker:
+    with worker_for_command() as worker:
         if len(years) > 1:
             return _told_years(
                 embeddings.fetch_years(request, years, teller.report, worker=worker), teller
@@ -89,8 +92,13 @@ def fetch(options: argparse.Namespace, teller: Teller) -> int:
 
 
 def compare(options: argparse.Namespace, teller: Teller) -> int:
-    """Say whether a few pixels are the same in a dataset's store and in its tiles."""
+    """Say whether a few pixels are the same in a dataset's store and in its tiles.
+
+    With another dataset: how far the two agree, as embedding spaces.
+    """
     access = access_of(options, teller.report)
+    if options.with_dataset:
+        return _compare_spaces(options, access, teller)
     found = comparing.compare(
         comparing.CompareRequest(
             dataset_key(options, access), options.year, options.bbox, access
@@ -101,6 +109,16 @@ def compare(options: argparse.Namespace, teller: Teller) -> int:
     if found.agrees:
         return OK
     return FAILED if found.pixels else PARTS_MISSING
+
+
+def _compare_spaces(options: argparse.Namespace, access: Access, teller: Teller) -> int:
+    request = spaces.SpacesRequest(
+        dataset_key(options, access), options.with_dataset, options.year, options.bbox, access
+    )
+    found = spaces.compare_spaces(request, teller.report)
+    facts = {name: None if fact != fact else fact for name, fact in _facts(found).items()}  # noqa: PLR0124 - NaN is no JSON
+    teller.result({**facts, "looks_same": found.looks_same}, [found.sentence()])
+    return OK if found.pixels else PARTS_MISSING
 
 
 def train(options: argparse.Namespace, teller: Teller) -> int:
@@ -117,7 +135,7 @@ def train(options: argparse.Namespace, teller: Teller) -> int:
         out=options.out,
         depth=options.depth,
     )
-    with _Worker() as worker:
+    with worker_for_command() as worker:
         trained = training.train(request, teller.report, worker)
     accuracy = trained.head.accuracy
     facts = {
@@ -144,37 +162,26 @@ def classify(options: argparse.Namespace, teller: Teller) -> int:
         access=access_of(options, teller.report), out=options.out,
         confidence_out=options.confidence, limit_px=options.limit_px,
     )  # fmt: skip
-    with _Worker() as worker:
+    with worker_for_command() as worker:
         result = classifying.publish(classifying.classify(request, teller.report, worker))
+    teller.result(_facts(result), map_lines(result))
+    return map_status(result)
+
+
+def map_lines(result: classifying.ClassifyResult) -> List[str]:
+    """Return what to say of a map."""
     files = [*result.maps, *([result.mosaic] if result.mosaic else []), *result.confidences]
     lines = [f"Wrote {file}" for file in files]
     lines += [f"{c.name:<24} {c.hectares:12,.2f} ha" for c in result.classes]
-    teller.result(
-        {**_facts(result), "fetched": _facts(result.fetched)},
-        [*lines, *_fetched_lines(result.fetched)],
-    )
+    return [*lines, *_fetched_lines(result.fetched)]
+
+
+def map_status(result: classifying.ClassifyResult) -> int:
+    """Return the exit status of a command that wrote a map."""
     return _status(result.fetched)
 
 
 # --- helpers
-
-
-class _Worker:
-    """The private environment's worker for one command; None where it is not there.
-
-    Nothing is started before somebody needs it.
-    """
-
-    def __init__(self) -> None:
-        python = paths.worker_python()
-        self._client = open_worker(str(python)) if python.exists() else None
-
-    def __enter__(self) -> Optional[WorkerClient]:
-        return self._client
-
-    def __exit__(self, *_error: object) -> None:
-        if self._client is not None:
-            self._client.stop()
 
 
 def _told_years(results: Sequence[FetchResult], teller: Teller) -> int:

@@ -8,14 +8,14 @@ import argparse
 import os
 import urllib.request
 from dataclasses import replace
-from typing import Iterable, Tuple
+from typing import Iterable, List, Sequence, Tuple
 from urllib.parse import urlsplit
 
 from ..engine import locations
 from ..engine.catalog import DATASETS
 from ..errors import LocationUnusable
 from ..progress import Report
-from ..values import Access, NetworkSettings
+from ..values import Access, Dataset, NetworkSettings
 from .teller import BadArguments
 
 MB = 1_000_000
@@ -38,14 +38,24 @@ def access_of(options: argparse.Namespace, report: Report) -> Access:
         offline=options.offline,
         network=network,
         form=options.form or "",
+        min_observations=options.min_observations,
     )
-    stores = []
+    stores: List[Dataset] = []
     for location in options.store:
         found = locations.look(location, access, report)
         if not isinstance(found, locations.StoreFound):
             raise LocationUnusable(location, "it is a whole archive: give it as --archive")
+        _check_new(location, found.dataset, stores)
         stores.append(found.dataset)
     return replace(access, stores=tuple(stores))
+
+
+def _check_new(location: str, dataset: Dataset, others: Sequence[Dataset]) -> None:
+    """Refuse a second folder of one embedding space: nobody could tell which is meant."""
+    for other in others:
+        if other.key == dataset.key and other != dataset:
+            reason = f"it has the same embedding space and depth as {other.local or other.store}"
+            raise LocationUnusable(location, f"{reason}: put the scenes into one folder")
 
 
 def dataset_key(options: argparse.Namespace, access: Access) -> str:

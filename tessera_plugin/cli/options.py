@@ -5,13 +5,12 @@
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
-from typing import Callable, List, Sequence, Tuple
+from typing import Callable, List, Sequence
 
 from .. import paths
-from ..values import FORMS, PUBLIC_ARCHIVE, Extent, NetworkSettings
-from . import cache_commands, commands
+from ..values import FORMS, PUBLIC_ARCHIVE, NetworkSettings
+from . import cache_commands, commands, model_commands
+from .values import bbox, count, file_of, positive, share, years_of
 
 _DEFAULT_LIMIT_PX = 50_000_000
 
@@ -22,11 +21,10 @@ def parser() -> argparse.ArgumentParser:
         prog="tessera_plugin", description="TESSERA embeddings to land-cover maps."
     )
     adding = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    datasets = adding.add_parser("datasets", help="list the datasets")
-    datasets.add_argument("--json", action="store_true")
+    common = _common()
+    datasets = adding.add_parser("datasets", parents=[common], help="list the datasets")
     datasets.set_defaults(run=commands.datasets)
 
-    common = _common()
     coverage = adding.add_parser(
         "coverage", parents=[common], help="what is published of an extent, and what it costs"
     )
@@ -40,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     _add_dataset(fetch)
     _add_place(fetch, year=years_of, metavar="YEARS")
     fetch.add_argument(
-        "--out", type=_file_of(".npz", ".tif"), metavar="FILE", help="of one year; else cache only"
+        "--out", type=file_of(".npz", ".tif"), metavar="FILE", help="of one year; else cache only"
     )
     fetch.set_defaults(run=commands.fetch)
 
@@ -49,16 +47,25 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_dataset(compare)
     _add_place(compare)
+    compare.add_argument(
+        "--with",
+        dest="with_dataset",
+        default="",
+        metavar="KEY",
+        help="with another dataset instead: how far the two agree",
+    )
     compare.set_defaults(run=commands.compare)
     _add_train(adding.add_parser("train", parents=[common], help="a head from labelled samples"))
 
     classify = adding.add_parser("classify", parents=[common], help="a map of an extent")
     _add_place(classify)
     classify.add_argument("--head", required=True, metavar="HEAD")
-    classify.add_argument("--out", required=True, type=_file_of(".tif"), metavar="MAP.tif")
-    classify.add_argument("--confidence", type=_file_of(".tif"), metavar="CONF.tif")
+    classify.add_argument("--out", required=True, type=file_of(".tif"), metavar="MAP.tif")
+    classify.add_argument("--confidence", type=file_of(".tif"), metavar="CONF.tif")
     classify.set_defaults(run=commands.classify)
+    _add_model(adding.add_parser("apply-model", parents=[common], help="somebody's ONNX model"))
     _add_cache(adding.add_parser("cache", help="what is kept of what was fetched"))
+    # encode_options.add_to(adding)
     return top
 
 
@@ -71,20 +78,6 @@ def with_joined_bbox(arguments: Sequence[str]) -> List[str]:
         else:
             joined.append(argument)
     return joined
-
-
-def years_of(text: str) -> Tuple[int, ...]:
-    """Return the years of `2020`, `2018-2020` or `2018,2020`, each once, as they are given."""
-    years: List[int] = []
-    try:
-        for one in text.split(","):
-            first, dash, last = one.partition("-")
-            years += range(int(first), int(last if dash else first) + 1)
-    except ValueError:
-        years = []
-    if not years or len(years) > 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is not YEAR, FIRST-LAST or YEAR,YEAR")
-    return tuple(dict.fromkeys(years))
 
 
 # --- what several commands share
@@ -103,21 +96,29 @@ def _common() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="URL",
-        help="a Zarr store outside any archive, or its folder; may be given several times",
+        help="a Zarr store outside any archive, its folder, or that of your own embeddings; may be "
+        "given several times",
+    )
+    common.add_argument(
+        "--min-observations",
+        type=count,
+        default=0,
+        metavar="N",
+        help="of your own embeddings: pixels seen less often by Sentinel-2 are nodata",
     )
     common.add_argument("--form", choices=FORMS, help="read only stores, or only tiles")
     _add_cache_dir(common)
     common.add_argument("--offline", action="store_true", help="ask nothing of the network")
     common.add_argument(
         "--limit-rate",
-        type=_positive,
+        type=positive,
         default=0.0,
         metavar="MB/s",
         help="most megabytes received per second",
     )
     common.add_argument(
         "--connections",
-        type=_count,
+        type=count,
         default=NetworkSettings.connections,
         metavar="N",
         help="requests at once (default %(default)s)",
@@ -140,7 +141,7 @@ def _add_cache_dir(command: argparse.ArgumentParser) -> None:
 def _add_dataset(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dataset", metavar="KEY", help="may be left out with one --store")
     command.add_argument(
-        "--depth", type=_count, default=0, metavar="N", help="first N dimensions only"
+        "--depth", type=count, default=0, metavar="N", help="first N dimensions only"
     )
 
 
@@ -149,7 +150,7 @@ def _add_place(
 ) -> None:
     command.add_argument("--year", required=True, type=year, metavar=metavar)
     command.add_argument(
-        "--bbox", required=True, type=_bbox, metavar="W,S,E,N", help="degrees, EPSG:4326"
+        "--bbox", required=True, type=bbox, metavar="W,S,E,N", help="degrees, EPSG:4326"
     )
 
 
@@ -160,10 +161,22 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument("--class-field", required=True, metavar="NAME")
     train.add_argument("--head", required=True, choices=("instant", "mlp"))
     train.add_argument("--out", required=True, metavar="HEAD")
-    train.add_argument("--test-share", type=_share, default=0.3)
+    train.add_argument("--test-share", type=share, default=0.3)
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--report", metavar="FILE.json")
     train.set_defaults(run=commands.train)
+
+
+def _add_model(model: argparse.ArgumentParser) -> None:
+    _add_dataset(model)
+    model.add_argument("--model", required=True, metavar="MODEL.onnx")
+    model.add_argument("--model-form", default="", metavar="FORM.json", help="what its files don't tell")
+    model.add_argument("--describe", action="store_true", help="only say what it takes and gives")
+    model.add_argument("--year", type=int, default=0)
+    model.add_argument("--bbox", type=bbox, metavar="W,S,E,N", help="degrees, EPSG:4326")
+    model.add_argument("--out", type=file_of(".tif"), metavar="MAP.tif")
+    model.add_argument("--confidence", type=file_of(".tif"), metavar="CONF.tif")
+    model.set_defaults(run=model_commands.apply_model)
 
 
 def _add_cache(cache: argparse.ArgumentParser) -> None:
@@ -178,49 +191,8 @@ def _add_cache(cache: argparse.ArgumentParser) -> None:
     clear.add_argument("--year", type=int, default=0)
     clear.set_defaults(run=cache_commands.clear)
     evict = adding.add_parser("evict", parents=[common], help="remove what was used longest ago")
-    evict.add_argument("--limit-gb", required=True, type=_positive, metavar="GB")
+    evict.add_argument("--limit-gb", required=True, type=positive, metavar="GB")
     evict.set_defaults(run=cache_commands.evict)
     move = adding.add_parser("move", parents=[common], help="move what is kept to another folder")
     move.add_argument("target", metavar="DIR")
     move.set_defaults(run=cache_commands.move)
-
-
-# --- values
-
-
-def _bbox(text: str) -> Extent:
-    try:
-        west, south, east, north = (float(number) for number in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not W,S,E,N in degrees") from None
-    return Extent(west, south, east, north)
-
-
-def _share(text: str) -> float:
-    share = float(text)
-    if not 0 <= share < 1:
-        raise argparse.ArgumentTypeError("it must be at least 0 and less than 1")
-    return share
-
-
-def _positive(text: str) -> float:
-    number = float(text)
-    if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError("it must be 0 or more")
-    return number
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("it must be 1 or more")
-    return number
-
-
-def _file_of(*suffixes: str) -> Callable[[str], str]:
-    def checked(text: str) -> str:
-        if Path(text).suffix.lower() not in suffixes:
-            raise argparse.ArgumentTypeError(f"{text!r} must end in {' or '.join(suffixes)}")
-        return os.fspath(Path(text).absolute())
-
-    return checked

@@ -9,14 +9,13 @@ import re
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..compute.client import WorkerClient
 from ..errors import NetworkFailed, NotWritable, NoValidEmbeddings, TesseraError
-from ..io import files, rasters
+from ..io import files
 from ..io.rasters import ClassCount
 from ..io.sources.base import EmbeddingSource, FetchSummary
 from ..progress import Report, part, silent
@@ -26,13 +25,12 @@ from .embeddings import provenance_tags, valid_mask, with_source
 from .grid import centre_zone, check_size, windows_of
 from .heads.base import Head
 from .heads.storage import load
+from .mapping import NO_CLASS, Mapped, Mapper, MapWriter, StagedRaster, Target, class_counts
 from .predict import Predict, predictor
 from .unpack import by_worker
-from .zones import own_pixels, strips, zone_paths
+from .zones import strips
 
 __all__ = ["ClassCount", "ClassifyRequest", "ClassifyResult", "StagedMap", "classify", "publish"]
-
-Counts = NDArray[np.int64]
 
 _FETCH_COST = 15.0
 """What fetching a pixel takes, in times of predicting one; for the progress only."""
@@ -77,22 +75,6 @@ class ClassifyResult:
     year: int
     trained_years: Tuple[int, ...]
     seconds: float
-
-
-@dataclass(frozen=True)
-class StagedRaster:
-    """A raster that is whole but not yet under its name."""
-
-    folder: Path
-    files: Tuple[Tuple[Path, Path], ...]
-    """Staged and final, in the order they are published: zones, helper VRTs, the mosaic."""
-    zones: int
-
-    def publish(self) -> Tuple[Tuple[str, ...], Optional[str]]:
-        """Rename the files; return the zones' and the mosaic's. Raises: NotWritable, DiskFull."""
-        published = [str(path) for path in files.publish_all(self.files)]
-        mosaic = published[-1] if self.zones > 1 else None
-        return tuple(published[: self.zones]), mosaic
 
 
 @dataclass(frozen=True)
@@ -153,18 +135,20 @@ def classify_from(
     head.check(source.dataset.key, source.depth)
     windows = windows_of(request.extent)
     with contextlib.ExitStack() as undo:
-        map_target, confidence_target = _targets(request, windows, undo)
+        map_target, confidence_target = targets_of(
+            request.out, request.confidence_out, windows, undo
+        )
         share = _fetch_share(source, windows)
         summary = source.fetch(windows, part(report, 0.0, share))
         if not summary.valid_px:
             raise _nothing_valid(head, request, summary)
         tags = _tags(head, source, request, summary)
         with predictor(head, worker) as predict:
-            run = _Run(head, source, predict, windows, map_target, confidence_target, tags)
-            found, nodata_px = run.map_all(part(report, share, 1.0))
+            writer = MapWriter(head.classes, windows, map_target, confidence_target, tags)
+            found, nodata_px = writer.write(_by(predict, source), part(report, share, 1.0))
         if not found.any():  # what is valid lies beyond the seam
             raise _nothing_valid(head, request, summary)
-        counts, zone = _class_counts(head, found), centre_zone(request.extent)
+        counts, zone = class_counts(head.classes, found), centre_zone(request.extent)
         staged_map = map_target.staged(zone, counts, tags)
         staged_confidence = confidence_target.staged(zone, (), tags) if confidence_target else None
         undo.pop_all()
@@ -196,108 +180,38 @@ def publish(staged: StagedMap) -> ClassifyResult:
 # --- one run
 
 
-class _Target:
-    """Where one raster goes: a staged and a final file per zone, and the mosaic's."""
+def _by(predict: Predict, source: EmbeddingSource) -> Mapper:
+    """Return the mapper that predicts pixel by pixel, in strips."""
 
-    def __init__(self, out: str, windows: Sequence[Window]) -> None:
-        self._out = Path(out).absolute()
-        self._windows = windows
-        self.folder = files.staging_folder(out)
-        self.paths = zone_paths(self.folder / self._out.name, windows)
+    def mapped(window: Window, report: Report) -> Iterator[Mapped]:
+        for strip, of_strip in _reported(window, report):
+            of_strip(0.0, "classify")
+            codes, scales = source.read(strip)
+            valid = valid_mask(codes, scales)
+            best = np.full(strip.shape, NO_CLASS, np.intp)
+            percent = np.zeros(strip.shape, np.uint8)
+            if valid.any():
+                # where all are valid, the usual case, nothing is copied
+                pixels = codes.reshape(-1, codes.shape[2]) if valid.all() else codes[valid]
+                best[valid], percent[valid] = predict(pixels, scales[valid], of_strip)
+            yield Mapped(strip, best, percent)
 
-    def staged(
-        self, zone: int, counts: Sequence[ClassCount], tags: Mapping[str, str]
-    ) -> StagedRaster:
-        """Return the files in the order to publish them, over a seam with the mosaic in `zone`."""
-        all_files = list(self.paths)
-        if len(self._windows) > 1:
-            south = all(window.is_south for window in self._windows)
-            vrt = self.folder / f"{self._out.stem}.vrt"
-            epsg = (32700 if south else 32600) + zone
-            all_files += rasters.mosaic(vrt, self.paths, epsg, counts, tags)
-        pairs = tuple((path, self._out.with_name(path.name)) for path in all_files)
-        return StagedRaster(self.folder, pairs, len(self._windows))
+    return mapped
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What every strip of a map needs."""
+def targets_of(
+    out: str, confidence_out: Optional[str], windows: Sequence[Window], undo: contextlib.ExitStack
+) -> Tuple[Target, Optional[Target]]:
+    """Make the folders to write a map in, before anything is fetched; `undo` removes them.
 
-    head: Head
-    source: EmbeddingSource
-    predict: Predict
-    windows: Sequence[Window]
-    map: _Target
-    confidence: Optional[_Target]
-    tags: Mapping[str, str]
-
-    def map_all(self, report: Report) -> Tuple[Counts, int]:
-        """Write every zone's rasters; return pixels per class, in the head's order, and nodata."""
-        counts = np.zeros(len(self.head.classes), np.int64)
-        pixels = sum(window.pixels for window in self.windows)
-        done_px = nodata_px = 0
-        for index, window in enumerate(self.windows):
-            after_px = done_px + window.pixels
-            of_zone = part(report, done_px / pixels, after_px / pixels)
-            found, nodata = self._map_zone(index, window, of_zone)
-            counts += found
-            nodata_px += nodata
-            done_px = after_px
-        return counts, nodata_px
-
-    def _map_zone(self, index: int, window: Window, report: Report) -> Tuple[Counts, int]:
-        counts = np.zeros(len(self.head.classes), np.int64)
-        nodata_px = 0
-        with contextlib.ExitStack() as open_files:
-            classes_out = open_files.enter_context(
-                rasters.class_map(self.map.paths[index], window, self.head.classes, self.tags)
-            )
-            percent_out = self.confidence and open_files.enter_context(
-                rasters.confidence(self.confidence.paths[index], window, self.tags)
-            )
-            for strip, of_strip in _reported(window, part(report, 0.0, 0.95)):
-                classes, percent, found, nodata = self._map_strip(strip, of_strip)
-                classes_out.write(strip, classes)
-                if percent_out:
-                    percent_out.write(strip, percent)
-                counts += found
-                nodata_px += nodata
-            if percent_out:
-                percent_out.finish(report=part(report, 0.95, 0.97))
-            classes_out.finish(_class_counts(self.head, counts), part(report, 0.97, 1.0))
-        return counts, nodata_px
-
-    def _map_strip(
-        self, strip: Window, report: Report
-    ) -> Tuple[NDArray[Any], NDArray[np.uint8], Counts, int]:
-        """Return classes and percent (H, W), pixels per class, and how many have none."""
-        report(0.0, "classify")
-        codes, scales = self.source.read(strip)
-        own = own_pixels(strip) if len(self.windows) > 1 else np.ones(strip.shape, np.bool_)
-        valid = valid_mask(codes, scales) & own
-        ids = self.head.class_ids.astype(rasters.class_dtype(self.head.classes))
-        classes = np.full(strip.shape, rasters.CLASS_NODATA, ids.dtype)
-        percent = np.full(strip.shape, rasters.CONFIDENCE_NODATA, np.uint8)
-        found = np.zeros(len(ids), np.int64)
-        if valid.any():
-            # where all are valid, the usual case, nothing is copied
-            pixels = codes.reshape(-1, codes.shape[2]) if valid.all() else codes[valid]
-            best, percent[valid] = self.predict(pixels, scales[valid], report)
-            classes[valid] = ids[best]
-            found = np.bincount(best, minlength=len(ids))
-        return classes, percent, found, int(own.sum() - valid.sum())
-
-
-def _targets(
-    request: ClassifyRequest, windows: Sequence[Window], undo: contextlib.ExitStack
-) -> Tuple[_Target, Optional[_Target]]:
-    """Make the folders to write in, before anything is fetched; `undo` removes them."""
-    outs = [request.out] + ([request.confidence_out] if request.confidence_out else [])
-    if len({Path(out).absolute() for out in outs}) < len(outs):
-        raise NotWritable(request.out, "the map and its confidence need a name each")
+    Raises: NotWritable, DiskFull.
+    """
+    outs = [out] + ([confidence_out] if confidence_out else [])
+    if len({Path(each).absolute() for each in outs}) < len(outs):
+        raise NotWritable(out, "the map and its confidence need a name each")
     targets = []
-    for out in outs:
-        targets.append(_Target(out, windows))
+    for each in outs:
+        targets.append(Target(each, windows))
         undo.callback(files.remove_folder, targets[-1].folder)
     return targets[0], targets[1] if len(targets) > 1 else None
 
@@ -319,10 +233,6 @@ def _fetch_share(source: EmbeddingSource, windows: Sequence[Window]) -> float:
     return fetching / (fetching + 1.0)
 
 
-def _class_counts(head: Head, counts: NDArray[np.int64]) -> Tuple[ClassCount, ...]:
-    return tuple(ClassCount.of(each, int(count)) for each, count in zip(head.classes, counts))
-
-
 def _nothing_valid(head: Head, request: ClassifyRequest, summary: FetchSummary) -> TesseraError:
     first = summary.failed[0] if summary.failed else None
     if summary.unreachable and not summary.cached_px:
@@ -339,12 +249,19 @@ def _nothing_valid(head: Head, request: ClassifyRequest, summary: FetchSummary) 
 def _tags(
     head: Head, source: EmbeddingSource, request: ClassifyRequest, summary: FetchSummary
 ) -> Dict[str, str]:
-    tags = {
-        **provenance_tags(source),
+    return {
+        **source_tags(source, request.access, summary),
         "TESSERA_TRAINED_YEARS": ",".join(str(year) for year in head.years),
         "TESSERA_HEAD_ID": head.id,
+    }
+
+
+def source_tags(source: EmbeddingSource, access: Access, summary: FetchSummary) -> Dict[str, str]:
+    """Return what a map's file says of the embeddings it was made of."""
+    tags = {
+        **provenance_tags(source),
         "TESSERA_PLUGIN_VERSION": files.plugin_version(),
-        "TESSERA_SOURCE": _without_credentials(source.dataset.store or request.access.archive),
+        "TESSERA_SOURCE": _without_credentials(source.dataset.store or access.archive),
     }
     if summary.failed:
         tags["TESSERA_MISSING"] = ",".join(failure.part for failure in summary.failed)
