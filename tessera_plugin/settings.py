@@ -28,6 +28,7 @@ LIMITS: Mapping[str, Tuple[float, float]] = {
     "depth": (0, 1024),
     "test_share": (0.1, 0.9),
     "max_px_per_polygon": (1, 100_000),
+    "min_observations": (0, 1000),
 }
 """Smallest and largest value of the numbers that have them."""
 
@@ -41,7 +42,7 @@ class Settings:
     archive: str = PUBLIC_ARCHIVE
     """Root of the archive that embeddings come from: an address, or a folder."""
     stores: str = ""
-    """Stores outside any archive that the person added, as JSON."""
+    """Stores outside any archive that the person added, and own embeddings, as JSON."""
     form: str = ""
     """Form that embeddings are read in, `zarr` or `npy`; empty for the best one there is."""
     offline: bool = False
@@ -84,6 +85,14 @@ class Settings:
     """Raster that the last map was written to; empty for a proposal."""
     confidence: bool = True
     """Whether a confidence raster is written with the map."""
+    encoders: str = ""
+    """Encoder files outside the plugin's folder that the person added, as JSON."""
+    encoder: str = ""
+    """Encoder file that was used last."""
+    encode_inputs: str = ""
+    """Folders and files of images that were encoded last, as JSON."""
+    min_observations: int = 0
+    """Pixels of own embeddings with fewer valid Sentinel-2 observations are nodata."""
 
     @property
     def cache_folder(self) -> str:
@@ -99,6 +108,7 @@ class Settings:
             network=network or self.network(),
             form=self.form if self.form in FORMS else "",
             stores=self.own_stores,
+            min_observations=self.min_observations,
         )
 
     def network(self) -> NetworkSettings:
@@ -107,7 +117,7 @@ class Settings:
 
     @property
     def own_stores(self) -> Tuple[Dataset, ...]:
-        """The stores outside any archive that the person added."""
+        """The stores outside any archive that the person added, and embeddings of their own."""
         return read_stores(self.stores)
 
     @property
@@ -145,13 +155,13 @@ def write_stores(stores: Iterable[Dataset]) -> str:
 
 
 def read_stores(text: str) -> Tuple[Dataset, ...]:
-    """Return remembered stores; what can't be used is left out."""
+    """Return remembered stores and own embeddings; what can't be used is left out."""
     try:
         found = json.loads(text or "[]")
     except ValueError:  # edited by hand
         return ()
     stores = (_as_dataset(each) for each in found) if isinstance(found, list) else ()
-    return tuple(each for each in stores if each is not None and each.store and each.years)
+    return tuple(each for each in stores if each and (each.store or each.local) and each.years)
 
 
 def _as_dataset(found: Any) -> Optional[Dataset]:  # noqa: ANN401 - whatever JSON holds

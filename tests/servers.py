@@ -60,7 +60,11 @@ class Resource:
 
 
 class Provider(Protocol):
-    """Where the objects come from. Called from many threads."""
+    """Where the objects come from. Called from many threads.
+
+    One that has a method `respond(request)` may answer by itself, with a status, headers and a
+    body; where that gives None the object is looked for.
+    """
 
     def find(self, path: str) -> Optional[Resource]:
         """Return the object at `path` (decoded, no slash in front, no query), or None."""
@@ -477,6 +481,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._drip_head(owner, fault.seconds)
         if fault and kind == "status":
             self._send_small(entry, fault.code, fault.headers, fault.body)
+            return
+        respond = getattr(owner.provider, "respond", None)
+        answer = respond(entry) if respond else None
+        if answer is not None:
+            self._send_small(entry, *answer)
             return
         resource = owner.provider.find(entry.path)
         if resource is None:

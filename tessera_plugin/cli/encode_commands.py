@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Tuple
 from ..engine import dpixels, encode, encoders
 from ..engine.dpixels import Built, Recognised
 from ..progress import Report, part
-from .teller import OK, PARTS_MISSING, BadArguments, Teller
+from .teller import OK, BadArguments, Teller
 from .worker import worker_for_command
 
 _ASKED_BY = {
@@ -24,6 +24,9 @@ _ASKED_BY = {
     "bands": "--band B02=1",
 }
 
+_BY_DATE = {"by-date": dpixels.OFFSET_BY_DATE}
+"""What is easier to type."""
+
 
 def build_dpixels(options: argparse.Namespace, teller: Teller) -> int:
     """Build a d-pixel tile from dated rasters."""
@@ -34,7 +37,7 @@ def build_dpixels(options: argparse.Namespace, teller: Teller) -> int:
     _check_answered(found)
     built = dpixels.build(_plan(options, found), part(teller.report, 0.2, 1.0))
     teller.result({**dataclasses.asdict(built)}, _built_lines(built))
-    return PARTS_MISSING if built.dropped else OK
+    return OK
 
 
 def export_encoder(options: argparse.Namespace, teller: Teller) -> int:
@@ -88,7 +91,7 @@ def devices(_options: argparse.Namespace, teller: Teller) -> int:
 def _recognised(options: argparse.Namespace, report: Report) -> Recognised:
     found = dpixels.recognise(options.source, report)
     said = dpixels.Corrections(
-        s2_unit=options.s2_unit,
+        s2_unit=_BY_DATE.get(options.s2_unit, options.s2_unit),
         s1_unit=options.s1_unit,
         orbit=options.orbit,
         mask_kind=options.mask,

@@ -11,7 +11,7 @@ from ..engine.encoders import PRECISIONS, PROVIDERS
 from . import encode_commands as commands
 from .values import bbox, count, file_of
 
-_S2_UNITS = ("dn", "dn+1000", "reflectance")
+_S2_UNITS = ("dn", "dn+1000", "by-date", "reflectance")
 _S1_UNITS = ("power", "amplitude", "db", "code")
 _MASKS = ("scl", "clear", "cloudy", "none")
 _ORBITS = ("ascending", "descending")

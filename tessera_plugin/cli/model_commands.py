@@ -52,7 +52,9 @@ def _corrected(form: ModelForm, path: str) -> ModelForm:
         unknown = sorted(set(said) - known)
         if unknown:
             raise BadArguments(f"{path} says {', '.join(unknown)}, which a form does not have.")
-        changes = {key: tuple(v) if isinstance(v, list) else v for key, v in said.items()}
+        changes: Dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in said.items()
+        }
         if "classes" in changes:
             changes["classes"] = tuple(
                 _class(form, n, each) for n, each in enumerate(changes["classes"])

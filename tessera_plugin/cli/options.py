@@ -9,7 +9,7 @@ from typing import Callable, List, Sequence
 
 from .. import paths
 from ..values import FORMS, PUBLIC_ARCHIVE, NetworkSettings
-from . import cache_commands, commands, model_commands
+from . import cache_commands, commands, encode_options, model_commands
 from .values import bbox, count, file_of, positive, share, years_of
 
 _DEFAULT_LIMIT_PX = 50_000_000
@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     classify.set_defaults(run=commands.classify)
     _add_model(adding.add_parser("apply-model", parents=[common], help="somebody's ONNX model"))
     _add_cache(adding.add_parser("cache", help="what is kept of what was fetched"))
-    # encode_options.add_to(adding)
+    encode_options.add_to(adding)
     return top
 
 

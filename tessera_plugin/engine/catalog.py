@@ -61,9 +61,21 @@ def check_depth(known: Dataset, depth: int) -> int:
 
 
 def check_year(known: Dataset, year: int) -> None:
-    """Check that a dataset has a year. Raises: UnknownYear."""
-    if year not in known.years:
-        raise UnknownYear(known.key, year, known.years)
+    """Check that a dataset has a year. Raises: UnknownYear, LocationUnusable."""
+    if year not in known.years and year not in (years := years_of(known)):
+        raise UnknownYear(known.key, year, years)
+
+
+def years_of(known: Dataset) -> Tuple[int, ...]:
+    """Return the years of a dataset; of a local one as its folder says now.
+
+    Raises: LocationUnusable.
+    """
+    if not known.local:
+        return known.years
+    from ..io.local.datasets import dataset_of  # noqa: PLC0415 - as below
+
+    return dataset_of(known.local).years
 
 
 def own_store(

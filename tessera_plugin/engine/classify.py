@@ -261,7 +261,9 @@ def source_tags(source: EmbeddingSource, access: Access, summary: FetchSummary) 
     tags = {
         **provenance_tags(source),
         "TESSERA_PLUGIN_VERSION": files.plugin_version(),
-        "TESSERA_SOURCE": _without_credentials(source.dataset.store or access.archive),
+        "TESSERA_SOURCE": _without_credentials(
+            source.dataset.local or source.dataset.store or access.archive
+        ),
     }
     if summary.failed:
         tags["TESSERA_MISSING"] = ",".join(failure.part for failure in summary.failed)

@@ -29,7 +29,7 @@ SPOTS = 5
 SPOT_PX = 8
 """Edge of one in pixels. Of tiles this fetches 10 rows each, of a store one to four chunks."""
 
-_NEIGHBOURS: Tuple[Tuple[int, int], ...] = tuple(itertools.product((0, -1, 1), (0, -1, 1)))
+NEIGHBOURS: Tuple[Tuple[int, int], ...] = tuple(itertools.product((0, -1, 1), (0, -1, 1)))
 """Rows and columns by which a copy may be displaced; none comes first."""
 
 Pixels = Tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.bool_]]
@@ -111,7 +111,8 @@ def compare(request: CompareRequest, report: Report = silent) -> Comparison:
     for form in FORMS:
         if form not in dataset.forms():
             raise FormNotOffered(dataset.key, form, dataset.depth, dataset.forms())
-    spots = _spots(grid.windows_of(request.extent))
+    windows = grid.windows_of(request.extent)
+    spots = middles(max(windows, key=lambda window: window.pixels), SPOT_PX)
     read: Dict[str, List[Pixels]] = {}
     failed: List[Failure] = []
     size = 0
@@ -120,7 +121,7 @@ def compare(request: CompareRequest, report: Report = silent) -> Comparison:
         access = replace(request.access, form=form)
         source = open_source(dataset.key, request.year, access, report=share)
         with contextlib.closing(source):
-            wide = [_widened(spot) for spot in spots]
+            wide = [widened(spot) for spot in spots]
             summary = source.fetch(wide, share)
             read[form] = [_pixels(source, window) for window in wide]
         failed += summary.failed
@@ -133,21 +134,20 @@ def compare(request: CompareRequest, report: Report = silent) -> Comparison:
     )  # fmt: skip
 
 
-def _spots(windows: Sequence[Window]) -> Tuple[Window, ...]:
-    """Return the middle of the largest window and of its quarters, as small windows, each once."""
-    largest = max(windows, key=lambda window: window.pixels)
+def middles(window: Window, edge_px: int) -> Tuple[Window, ...]:
+    """Return the middle of a window and of its quarters as small windows that don't overlap."""
     places = ((1 / 2, 1 / 2), (1 / 4, 1 / 4), (1 / 4, 3 / 4), (3 / 4, 1 / 4), (3 / 4, 3 / 4))
     spots: List[Window] = []
     for down, right in places[:SPOTS]:
-        row = largest.row + int(down * largest.height) - SPOT_PX // 2
-        col = largest.col + int(right * largest.width) - SPOT_PX // 2
-        spot = Window(largest.zone, row, col, SPOT_PX, SPOT_PX).intersection(largest)
+        row = window.row + int(down * window.height) - edge_px // 2
+        col = window.col + int(right * window.width) - edge_px // 2
+        spot = Window(window.zone, row, col, edge_px, edge_px).intersection(window)
         if spot is not None and not any(spot.intersection(other) for other in spots):
             spots.append(spot)
     return tuple(spots)
 
 
-def _widened(spot: Window) -> Window:
+def widened(spot: Window) -> Window:
     """Return a spot with a pixel more on every side, for a copy that is displaced."""
     return Window(spot.zone, spot.row - 1, spot.col - 1, spot.height + 2, spot.width + 2)
 
@@ -181,9 +181,9 @@ def _shift(zarr: Sequence[Pixels], npy: Sequence[Pixels]) -> Optional[Tuple[int,
             int(np.count_nonzero(_equal(_inner(ours), _inner(theirs, by)) & _inner_valid(ours)))
             for ours, theirs in zip(zarr, npy)
         )
-        for by in _NEIGHBOURS
+        for by in NEIGHBOURS
     }
-    best = max(_NEIGHBOURS, key=lambda by: alike[by])  # the first of equals: none
+    best = max(NEIGHBOURS, key=lambda by: alike[by])  # the first of equals: none
     return best if best != (0, 0) else None
 
 

@@ -13,15 +13,18 @@ from ..io.sources import availability, choice
 from ..io.sources.base import EmbeddingSource, Failure
 from ..io.sources.coverage import Survey, Told, some_published
 from ..io.sources.coverage_ground import Ground
+from ..io.sources.coverage_local import some_encoded
+from ..io.sources.coverage_local import survey as survey_local
 from ..io.sources.coverage_map import CoveragePart
 from ..io.sources.coverage_npy import TilesGround
 from ..io.sources.coverage_zarr import StoreGround
+from ..io.sources.local_store import LocalStore
 from ..io.sources.npy_tiles import NpyTiles
 from ..io.sources.spots import Nearness
 from ..io.sources.zarr_store import ZarrStore
 from ..io.zarr.decode import Unpacker
 from ..progress import Report, part, silent
-from ..values import Access, Extent, State, Window
+from ..values import LOCAL, Access, Extent, State, Window
 from . import catalog, embeddings, grid
 
 __all__ = [
@@ -45,6 +48,14 @@ NAMES = {
     State.UNKNOWN: "not known",
 }
 """States as people are told, in this order."""
+
+LOCAL_NAMES = {
+    **NAMES,
+    State.PUBLISHED: "encoded, not looked at",
+    State.OUTSIDE: "not encoded",
+    State.UNKNOWN: "not encoded yet, or damaged",
+}
+"""The same of embeddings that the person made."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +109,10 @@ class Coverage:
         """Return what is known in plain English, for the command line."""
         said = [f"{self.pixels:,} pixels: {self._shares()}; {self._to_come()}."]
         if self.nothing_published:
-            said = [f"{self.pixels:,} pixels: nothing is published here for {self.year}."]
+            done = "has been encoded" if self.form == LOCAL else "is published"
+            said = [f"{self.pixels:,} pixels: nothing {done} here for {self.year}."]
         if self.failed:
-            said.append(_failures(self.failed))
+            said.append(_failures(self.failed, "read" if self.form == LOCAL else "asked"))
         return tuple(said)
 
     def to_json(self) -> Dict[str, Any]:
@@ -127,14 +139,17 @@ class Coverage:
         }  # fmt: skip
 
     def _shares(self) -> str:
+        names = LOCAL_NAMES if self.form == LOCAL else NAMES
         shares = [
             f"{_percent(self.counts[state], self.pixels)} {name}"
-            for state, name in NAMES.items()
+            for state, name in names.items()
             if self.counts[state]
         ]
         return ", ".join(shares)
 
     def _to_come(self) -> str:
+        if self.form == LOCAL:
+            return "nothing to come"
         cached = f"{_percent(self.cached_px, self.pixels)} in the cache"
         if not self.bytes_to_fetch:
             return f"{cached}; nothing to come"
@@ -157,7 +172,8 @@ def coverage(
     the thread that called; what is asked is kept for the fetch. What could not be asked is named in
     the result, and unknown.
     Raises: UnknownDataset, UnknownYear, DepthNotOffered, FormNotOffered, ExtentInvalid,
-    ExtentTooLarge where even shards or tiles are too many, Cancelled, DiskFull, NotWritable.
+    ExtentTooLarge where even shards or tiles are too many, LocationUnusable where the folder of a
+    local dataset can't be read, Cancelled, DiskFull, NotWritable.
     """
     windows = grid.windows_of(request.extent)
     access = request.access
@@ -172,6 +188,11 @@ def coverage(
             if on_refined is not None:
                 on_refined(refined(told))
 
+        if isinstance(source, LocalStore):
+            return refined(
+                survey_local(source, windows, detail_px=request.detail_px, report=report,
+                             on_told=on_told)
+            )  # fmt: skip
         near = Nearness(windows, embeddings.towards_of(request.extent, windows))
         survey = Survey(
             _ground(source, windows, near),
@@ -192,30 +213,34 @@ def years_here(
 
     PUBLISHED: something is there; OUTSIDE: nothing; UNKNOWN: that could not be told. At most a few
     shards or tiles are asked, for one byte each.
-    Raises: UnknownDataset, DepthNotOffered, FormNotOffered, ExtentInvalid, Cancelled.
+    Raises: UnknownDataset, DepthNotOffered, FormNotOffered, ExtentInvalid, LocationUnusable,
+    Cancelled.
     """
     whole = grid.windows_of(extent)
     towards = embeddings.towards_of(extent, whole)
     windows, near = _around(whole, towards), Nearness(whole, towards)
     dataset = catalog.dataset(dataset_key, access.stores)
     states: Dict[int, State] = {}
-    for number, year in enumerate(dataset.years):
-        share = part(report, number / len(dataset.years), (number + 1) / len(dataset.years))
+    years = catalog.years_of(dataset)
+    for number, year in enumerate(years):
+        share = part(report, number / len(years), (number + 1) / len(years))
         share(0.0, f"Looking for {year}")
         with contextlib.closing(
             embeddings.open_source(dataset_key, year, access, depth, report=share)
         ) as source:
-            states[year] = some_published(_ground(source, windows, near, inside=False), share)
+            states[year] = _state_around(source, windows, near, share)
     return states
 
 
 def refresh(dataset_key: str, access: Access) -> None:
     """Have what is known of availability asked for again: what is there, heads, indexes, the root.
 
-    The data stay. Without a connection what was known goes on to count.
-    Raises: UnknownDataset, DiskFull, NotWritable.
+    The data stay. Without a connection what was known goes on to count. Of a local dataset nothing
+    is remembered that its folder does not say. Raises: UnknownDataset, DiskFull, NotWritable.
     """
-    availability.forget(access, catalog.dataset(dataset_key, access.stores))
+    dataset = catalog.dataset(dataset_key, access.stores)
+    if not dataset.local:
+        availability.forget(access, dataset)
     choice.forget()
 
 
@@ -229,6 +254,14 @@ def _around(
     ]
     parts = [w.intersection(square) for w in windows for square in squares]
     return tuple(one for one in parts if one is not None) or windows[:1]
+
+
+def _state_around(
+    source: EmbeddingSource, windows: Tuple[Window, ...], near: Nearness, report: Report
+) -> State:
+    if isinstance(source, LocalStore):
+        return some_encoded(source, windows)
+    return some_published(_ground(source, windows, near, inside=False), report)
 
 
 def _ground(
@@ -260,7 +293,7 @@ def _coverage(source: EmbeddingSource, windows: Tuple[Window, ...], told: Told) 
     )
 
 
-def _failures(failed: Tuple[Failure, ...]) -> str:
+def _failures(failed: Tuple[Failure, ...], done: str) -> str:
     reasons: Dict[str, List[str]] = {}
     for failure in failed:
         reasons.setdefault(failure.reason, []).append(failure.part)
@@ -268,7 +301,7 @@ def _failures(failed: Tuple[Failure, ...]) -> str:
         f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {reason}"
         for reason, names in reasons.items()
     ]
-    return f"Could not be asked: {'; '.join(told)}."
+    return f"Could not be {done}: {'; '.join(told)}."
 
 
 def _percent(share: int, whole: int) -> str:

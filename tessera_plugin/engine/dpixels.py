@@ -7,14 +7,18 @@ The work is in io; this is the door for those who may not know it.
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from ..io import files
 from ..io.dpixels.build import BuildPlan, Built, build, tile_bytes
 from ..io.dpixels.place import Placed, place
-from ..io.dpixels.recognise import Corrections, Recognised, Unrecognised, corrected, recognise
+from ..io.dpixels.recognise import OFFSET_BY_DATE, Corrections, Recognised, Unrecognised, corrected, recognise
 from ..io.dpixels.scenes import (
     MASKS,
     ORBITS,
     S1_UNITS,
     S2_UNITS,
+    Raster,
     S1Scene,
     S2Scene,
     Scenes,
@@ -22,8 +26,12 @@ from ..io.dpixels.scenes import (
 from ..values import Extent, Window
 from .grid import windows_of
 
+PROVENANCE = "provenance.json"
+"""What only a tile that was built here has."""
+
 __all__ = [
     "MASKS",
+    "OFFSET_BY_DATE",
     "ORBITS",
     "S1_UNITS",
     "S2_UNITS",
@@ -31,6 +39,7 @@ __all__ = [
     "Built",
     "Corrections",
     "Placed",
+    "Raster",
     "Recognised",
     "S1Scene",
     "S2Scene",
@@ -40,9 +49,16 @@ __all__ = [
     "corrected",
     "place",
     "recognise",
+    "remove",
     "tile_bytes",
     "window_of",
 ]
+
+
+def remove(folder: str) -> None:
+    """Remove a tile that was built here; anything else is left alone."""
+    if (Path(folder) / PROVENANCE).is_file() and (Path(folder) / "bands.npy").is_file():
+        files.remove_folder(folder)
 
 
 def window_of(extent: Extent) -> Window:

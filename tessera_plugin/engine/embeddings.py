@@ -27,12 +27,13 @@ from ..io.folder import is_folder
 from ..io.projection import LONLAT, centre_lonlat, transform_points, zone_crs
 from ..io.sources.base import EmbeddingSource, Failure, FetchOptions, FetchSummary
 from ..io.sources.choice import Choice, choose, other_form
+from ..io.sources.local_store import LocalStore
 from ..io.sources.npy_tiles import NpyTiles
 from ..io.sources.zarr_store import ZarrStore
 from ..io.tiling import rows_to_read
 from ..io.zarr.decode import Unpacker
 from ..progress import Gate, Report, part, silent
-from ..values import BLOCK_PX, PIXEL_M, Access, Dataset, Extent, State, Window
+from ..values import BLOCK_PX, LOCAL, PIXEL_M, Access, Dataset, Extent, State, Window
 from . import catalog, grid
 from .unpack import by_worker
 
@@ -118,7 +119,7 @@ def open_source(
     itself, once a session, unless `access` is offline: not to be called in the GUI's thread.
     Close it when done.
     Raises: UnknownDataset, UnknownYear, DepthNotOffered, FormNotOffered, Cancelled, DiskFull,
-    NotWritable.
+    NotWritable; LocationUnusable where the folder of a local dataset can't be read.
     """
     wanted = _Wanted.of(dataset_key, year, access, depth, unpack)
     return wanted.open(wanted.choose(report))
@@ -160,6 +161,7 @@ def provenance_tags(source: EmbeddingSource) -> Dict[str, str]:
         "TESSERA_YEAR": str(source.year),
         "TESSERA_DEPTH": str(source.depth),
         "TESSERA_FORM": source.form,
+        **(source.provenance() if isinstance(source, LocalStore) else {}),
     }
 
 
@@ -177,10 +179,13 @@ class _Wanted:
     def of(
         cls, key: str, year: int, access: Access, depth: int, unpack: Optional[Unpacker] = None
     ) -> _Wanted:
-        """Return it checked. Raises: UnknownDataset, UnknownYear, DepthNotOffered."""
+        """Return it checked.
+
+        Raises: UnknownDataset, UnknownYear, DepthNotOffered, LocationUnusable.
+        """
         dataset = catalog.dataset(key, access.stores)
         catalog.check_year(dataset, year)
-        if access.offline and is_folder(dataset.store or access.archive):
+        if access.offline and is_folder(dataset.store or dataset.local or access.archive):
             access = replace(access, offline=False)  # it is no network that would be asked
         return cls(dataset, year, catalog.check_depth(dataset, depth), access, unpack)
 
@@ -191,7 +196,9 @@ class _Wanted:
         )
 
     def open(self, choice: Choice) -> EmbeddingSource:
-        """Return the source of a form."""
+        """Return the source of a form. Raises: LocationUnusable."""
+        if choice.form == LOCAL:
+            return LocalStore(self.access, self.dataset, self.year)
         if choice.form == "npy":
             return NpyTiles(self.access, self.dataset, self.year)
         return ZarrStore(self.access, self.dataset, self.year, self.depth, self.unpack)
@@ -213,8 +220,9 @@ def fetch(
     `gate` holds it back while it is closed; `worker` unpacks what this GDAL can't.
     Raises: UnknownDataset, UnknownYear, DepthNotOffered, FormNotOffered, ExtentInvalid,
     ExtentTooLarge, NothingPublished where the archive has nothing, StoreUnusable, DecoderMissing
-    where there is a store only and it can't be read, NetworkFailed where no server answers and
-    nothing is in the cache, DiskFull, NotWritable, Cancelled.
+    where there is a store only and it can't be read, LocationUnusable where the folder of a local
+    dataset can't, NetworkFailed where no server answers and nothing is in the cache, DiskFull,
+    NotWritable, Cancelled.
     """
     wanted = _Wanted.of(request.dataset, request.year, request.access, request.depth)
     depth = wanted.depth
@@ -283,6 +291,8 @@ def download_bytes(
     themselves weigh. Raises: UnknownDataset.
     """
     dataset = catalog.dataset(dataset_key, stores)
+    if dataset.local:
+        return 0
     depth = depth or dataset.depth
     if (form or dataset.forms(depth)[0]) == "npy":
         return sum(map(_tile_pixels, windows)) * (depth + grid.SCALE_BYTES)

@@ -124,10 +124,15 @@ def encode(
     client, began = needed(worker), time.monotonic()
     facts = describe(request.encoder, client, report)
     depth = _depth(facts, request.depth)
-    placed = place(request.tile, _moved_to(request), part(report, 0.0, PLACING))
+    placed = place(request.tile, moved_to(request.root, request.tile), part(report, 0.0, PLACING))
     title = f"{facts.title}, own scenes"
     folder = create(
-        request.root, space=facts.space, depth=depth, title=title, encoder=_of_encoder(facts)
+        request.root,
+        space=facts.space,
+        depth=depth,
+        title=title,
+        encoder=_of_encoder(facts),
+        licence=facts.licence,
     )
     files.check_space(folder, _bytes(placed.window, depth))
     run = _Run(request, placed, facts, depth, folder, on_blocks)
@@ -140,7 +145,7 @@ def encode(
         scene, counts=counts, warnings=list(warnings), device=str(told["device"]),
         onnxruntime=client.versions.get("onnxruntime", ""),
     )  # fmt: skip
-    files.remove_folder(_moved_to(request))
+    files.remove_folder(moved_to(request.root, request.tile))
     pixels = placed.window.pixels
     return Encoded(
         dataset_of(folder), str(scene), placed.window, str(told["device"]),
@@ -268,10 +273,10 @@ def _of_encoder(facts: EncoderFacts) -> Dict[str, Any]:
     return {key: getattr(facts, key) for key in kept}
 
 
-def _moved_to(request: EncodeRequest) -> str:
+def moved_to(root: str, tile: str) -> str:
     """Return the folder of inputs that have to be moved onto the grid, the same for each try."""
-    identity = hashlib.sha256(str(Path(request.tile).absolute()).encode()).hexdigest()[:12]
-    return str(Path(request.root) / ".moved" / identity)
+    identity = hashlib.sha256(str(Path(tile).absolute()).encode()).hexdigest()[:12]
+    return str(Path(root) / ".moved" / identity)
 
 
 def _bytes(window: Window, depth: int) -> int:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..io import files, rasters
 from ..io.sources.base import EmbeddingSource
+from ..io.sources.local_store import LocalStore
 from ..progress import Report, part, silent
 from ..values import BLOCK_PX, Access, Window
 from .embeddings import FetchResult, dequantise, open_source, provenance_tags
@@ -31,7 +32,8 @@ def export(
     """Write what was fetched to `out`; over a zone seam to `FILE_utm30.npz` and so on.
 
     `.npz`: `codes` int8 (H, W, D), `scales` float32 (H, W), `epsg`, `transform` (six numbers, GDAL
-    order), `dataset`, `year`, `form` (`zarr` or `npy`); invalid pixels have codes 0 and scale NaN.
+    order), `dataset`, `year`, `form` (`zarr`, `npy` or `local`), of local datasets also `space`,
+    `encoder` and `precision`; invalid pixels have codes 0 and scale NaN.
     `.tif`: float32 bands, NaN = nodata. Both in EPSG:326zz, or 327zz where the window is wholly south.
     Raises: DiskFull, NotWritable; ValueError for another suffix.
     """
@@ -96,13 +98,17 @@ def _write_pixels(
 
 
 def _facts(source: EmbeddingSource, window: Window) -> Dict[str, NDArray[Any]]:
-    return {
+    facts = {
         "epsg": np.array(window.epsg),
         "transform": np.array(window.transform),
         "dataset": np.array(source.dataset.key),
         "year": np.array(source.year),
         "form": np.array(source.form),
     }
+    if isinstance(source, LocalStore):
+        for tag, value in source.provenance().items():
+            facts[tag[len("TESSERA_") :].lower()] = np.array(value)
+    return facts
 
 
 def _row_pieces(window: Window, depth: int) -> Iterator[Window]:

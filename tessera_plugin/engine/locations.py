@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: Tessera for QGIS contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a person's URL or folder holds: an archive in the published layout, or a single store."""
+"""What a person's URL or folder holds: an archive in the published layout, or a single store.
+
+A folder may also hold embeddings of their own, which are used as a store is.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ import contextlib
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import List, Tuple, Union
+from typing import List, Optional, Tuple, Union
 
 from ..errors import AccessRefused, DecoderMissing, LocationUnusable, StoreUnusable
 from ..io.folder import folder_path, is_folder
+from ..io.local.datasets import dataset_of, datasets_in
+from ..io.local.records import DATASET_FILE, SCENE_FILE
 from ..io.objects import NotFound
 from ..io.sources.choice import check_some_group
 from ..io.sources.crew import Crew
@@ -43,9 +48,10 @@ class ArchiveFound:
 
 @dataclass(frozen=True)
 class StoreFound:
-    """A single store; to be used as one of `Access.stores`."""
+    """A single store, or embeddings of the person's own; to be used as one of `Access.stores`."""
 
     dataset: Dataset
+    """Of their own embeddings `local` is the folder, of a store `store` the place."""
 
 
 Found = Union[ArchiveFound, StoreFound]
@@ -57,7 +63,11 @@ def look(location: str, access: Access, report: Report = silent) -> Found:
     Raises: LocationUnusable with the reason; NetworkFailed, AccessRefused, DiskFull, NotWritable,
     Cancelled.
     """
-    looker = _Looker(_cleaned(location), access)
+    place = _cleaned(location)
+    own = _own_embeddings(place) if is_folder(place) else None
+    if own is not None:
+        return StoreFound(own)
+    looker = _Looker(place, access)
     found: List[Found] = []
     try:
         Crew(1, looker.stop).run(
@@ -166,8 +176,28 @@ def _cleaned(location: str) -> str:
         raise LocationUnusable(location, f"give its https:// address instead of {kind}://")
     if kind not in ("http", "https", "file"):
         raise LocationUnusable(location, f"{kind}:// is not known")
-    place = re.sub(r"[/\\]+(zarr\.json)?$", "", place) or place
+    place = re.sub(r"[/\\]+((zarr|dataset|scene)\.json)?$", "", place) or place
     return folder_path(place) if is_folder(place) else place
+
+
+def _own_embeddings(place: str) -> Optional[Dataset]:
+    """Return the local dataset in a folder, or in the one above where it is one of its scenes.
+
+    None where there is none. Raises: LocationUnusable where there is one that can't be used, or
+    there are several.
+    """
+    folder = Path(place)
+    if (folder / "zarr.json").exists():
+        return None
+    if (folder / SCENE_FILE).is_file() and (folder.parent / DATASET_FILE).is_file():
+        folder = folder.parent
+    if (folder / DATASET_FILE).is_file():
+        return dataset_of(folder)
+    datasets, problems = datasets_in(folder)
+    if not datasets or len(datasets) + len(problems) == 1:
+        return datasets[0] if datasets else None  # what others call so is no reason to stop
+    names = ", ".join(Path(each.local).name for each in datasets)
+    raise LocationUnusable(place, f"there are several datasets in it: choose one of {names}")
 
 
 def _name(place: str) -> str:

@@ -74,8 +74,15 @@ class HttpClient:
     no try. Environment variables don't count: proxies and authorities are those of the settings.
     """
 
-    def __init__(self, settings: NetworkSettings, gate: Optional[Gate] = None) -> None:
+    def __init__(
+        self,
+        settings: NetworkSettings,
+        gate: Optional[Gate] = None,
+        sent_as: Callable[[str], str] = str,
+    ) -> None:
+        """`sent_as` makes of an address what is really sent, with a token: no message tells it."""
         self._settings = settings
+        self._sent_as = sent_as
         self._stop = threading.Event()
         self._pace = Pace(self._stop, gate, settings.bytes_per_s)
         self._lines = Lines(self._stop, self._pace, settings.bytes_per_s)
@@ -237,7 +244,8 @@ class HttpClient:
         check_open(url, proxy_of(self._settings, url))
         with self._lock:
             self.requests += 1
-        with self._lines.use() as line, self._answer(line, url, headers) as response:
+        sent = self._sent_as(url)
+        with self._lines.use() as line, self._answer(line, url, sent, headers) as response:
             is_heard = True
             try:
                 self._check_status(url, line, response)
@@ -255,10 +263,10 @@ class HttpClient:
 
     @contextlib.contextmanager
     def _answer(
-        self, line: Line, asked: str, headers: Dict[str, str]
+        self, line: Line, asked: str, sent: str, headers: Dict[str, str]
     ) -> Iterator[requests.Response]:
         """Send a request, and again where a redirect points, if that is safe."""
-        url = asked
+        url = sent
         for _ in range(REDIRECTS + 1):
             response = self._send(line, asked, url, headers)
             try:

@@ -26,6 +26,7 @@ from ..errors import DiskFull, NotWritable, TesseraError
 from ..progress import Report, part, silent
 from ..values import PIXEL_M, SOUTH_OFFSET_M, LandClass, Window
 from . import files
+from .gdal_errors import collected as _errors
 from .projection import strip_limits
 
 CLASS_NODATA = 0
@@ -378,23 +379,6 @@ def mosaic(
 
 
 # --- GDAL, checked
-
-
-@contextlib.contextmanager
-def _errors(problems: List[str]) -> Iterator[None]:
-    """Collect what GDAL complains of in this thread, in either of its modes."""
-
-    def note(kind: int, _number: int, message: str) -> None:
-        if kind >= gdal.CE_Failure:
-            problems.append(message)
-
-    gdal.PushErrorHandler(note)
-    try:
-        yield
-    except RuntimeError as error:  # how GDAL fails where another plugin switched exceptions on
-        problems.append(str(error))
-    finally:
-        gdal.PopErrorHandler()
 
 
 def _failure(path: Path, problems: Sequence[str], needed_bytes: int) -> TesseraError:

@@ -21,7 +21,7 @@ from ...errors import (
     TesseraError,
 )
 from ...progress import Report, silent
-from ...values import Access, Dataset
+from ...values import LOCAL, Access, Dataset
 from ..cache import archive_identity
 from ..zarr.decode import Unpacker, check_decoder
 from ..zarr.store import parts_of
@@ -67,9 +67,12 @@ def choose(
 ) -> Choice:
     """Return the form to read a dataset in; only where there are two the archive is asked.
 
-    Offline it follows from what is kept. Raises: FormNotOffered, Cancelled, DiskFull, NotWritable.
+    Offline it follows from what is kept. A local dataset has one form, whichever of the published
+    ones is wanted. Raises: FormNotOffered, Cancelled, DiskFull, NotWritable.
     """
     offered = dataset.forms(depth)
+    if offered == (LOCAL,):
+        return Choice(LOCAL)
     wanted = access.form or (offered[0] if offered else "zarr")
     if wanted not in offered:
         raise FormNotOffered(dataset.key, wanted, depth, offered)

@@ -132,10 +132,7 @@ class _Picture:
     def __init__(self, window: Window, cell_px: int) -> None:
         self.window = window
         self.cell_px = cell_px
-        self.rows, self.cols = (
-            np.minimum(np.arange(start, stop, cell_px) + cell_px // 2, stop - 1)
-            for start, stop in ((window.row, window.stop_row), (window.col, window.stop_col))
-        )
+        self.rows, self.cols = cell_middles(window, cell_px)
         shape = len(self.rows), len(self.cols)
         self.ranks: Ranks = np.full(shape, UNKNOWN, dtype=np.uint8)
         self.cached: Mask = np.zeros(shape, dtype=np.bool_)
@@ -224,7 +221,7 @@ class CoverageMap:
         self._edge = LARGE_PIECE_PX if self._is_large else PIECE_PX
         self._is_listed = pixels > LISTED_PX
         self._listed: Dict[int, Dict[_Place, List[Window]]] = {}
-        cell_px = 1 if is_detailed else _cell_px(windows)
+        cell_px = 1 if is_detailed else cell_px_of(windows)
         self._pictures = [_Picture(window, cell_px) for window in windows]
         pieces = {
             self._place_of(part): _Piece(part, picture, [], _all(part, UNKNOWN))
@@ -440,7 +437,17 @@ def multiples(start: int, stop: int, origin: int, step: int) -> Index:
     return np.arange(first, stop, step)
 
 
-def _cell_px(windows: Sequence[Window]) -> int:
+def cell_middles(window: Window, cell_px: int) -> Tuple[Index, Index]:
+    """Return the rows and columns of the pixels that stand for a picture's cells."""
+    rows, cols = (
+        np.minimum(np.arange(start, stop, cell_px) + cell_px // 2, stop - 1)
+        for start, stop in ((window.row, window.stop_row), (window.col, window.stop_col))
+    )
+    return rows, cols
+
+
+def cell_px_of(windows: Sequence[Window]) -> int:
+    """Return the edge of a picture's cells for windows of more pixels than are looked at."""
     cell = FINEST_PX
     while sum(-(-w.height // cell) * -(-w.width // cell) for w in windows) > PICTURE_CELLS:
         cell *= 2

@@ -52,10 +52,13 @@ def last(kind, constants, shift):
     if kind == "frozen_inside":
         constants.append(numpy_helper.from_array(np.array([2, -1], np.int64), "shape"))
         return [helper.make_node("Reshape", ["added", "shape"], ["output"])]
-    if kind == "logarithm":
+    if kind.startswith("logarithm"):
+        sign = -1 if kind.endswith("negative") else 1
         constants.append(numpy_helper.from_array(np.array(shift, np.float32), "shift"))
+        constants.append(numpy_helper.from_array(np.array(sign, np.float32), "sign"))
         shifted = helper.make_node("Add", ["added", "shift"], ["shifted"])
-        return [shifted, helper.make_node("Log", ["shifted"], ["output"])]
+        signed = helper.make_node("Mul", ["shifted", "sign"], ["signed"])
+        return [shifted, signed, helper.make_node("Log", ["signed"], ["output"])]
     if kind == "slow":
         constants.append(numpy_helper.from_array(np.eye(1500, dtype=np.float32) / 2, "big"))
         wide = [helper.make_node("Tile", ["added", "times"], ["wide0"])]

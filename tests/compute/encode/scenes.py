@@ -34,6 +34,7 @@ from tessera_plugin.compute.worker.encoders.spec import (
     SelfTest,
     Source,
     Stream,
+    Work,
 )
 
 Scene = Dict[str, np.ndarray]
@@ -109,6 +110,9 @@ def spec_of(generation: str = "2.0", depth: int = 128, **changes: Any) -> Encode
         space="test",
         heads=1,
         precision="float32",
+        loss=None,
+        is_fast_preview=False,
+        gflop_per_px=Work(0.0, 1e-6, 0.0, 1e-6, 0.0),
         is_order_sensitive=False,
         s2=Input("s2_input", (stream("s2", S2_BANDS, S2_UNIT, "mask"),)),
         s1=Input("s1_input", tuple(orbits)),
@@ -117,7 +121,7 @@ def spec_of(generation: str = "2.0", depth: int = 128, **changes: Any) -> Encode
         output=Output("output", depth, depth, (), False),
         quantisation=Quantisation(1e-8, -127),
         source=Source("none.pt", "0" * 64, "CC0-1.0", "test"),
-        parity=Parity(0.0, 1.0, ()),
+        parity=Parity(0.0, 1e-4, 1.0, ()),
         self_test=no_test(depth),
     )
     return replace(spec, **changes)

@@ -13,7 +13,7 @@ EVERYTHING = (slice(None), slice(None))
 FILES = tuple(scene())
 
 
-def test_pixels_are_read_row_by_row_as_they_lie_on_disk(tmp_path):
+def test_trap_31_pixels_are_read_row_by_row_as_they_lie_on_disk(tmp_path):
     arrays = scene()  # trap 31: T, H, W and the bands all differ
     tile = open_tile(write(tmp_path, arrays))
     assert (tile.height, tile.width, tile.most_s1) == (6, 7, 7)
@@ -26,8 +26,7 @@ def test_pixels_are_read_row_by_row_as_they_lie_on_disk(tmp_path):
     assert pixels.ascending.dtype == np.int16
 
 
-def test_band_k_is_channel_k_of_the_documented_order(tmp_path):
-    """Trap 1."""
+def test_trap_01_band_k_is_channel_k_of_the_documented_order(tmp_path):
     arrays = scene()
     arrays["bands"][:] = np.arange(10)
     pixels = open_tile(write(tmp_path, arrays)).read(*EVERYTHING)
@@ -36,8 +35,7 @@ def test_band_k_is_channel_k_of_the_documented_order(tmp_path):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_missing_file_is_named_and_never_taken_for_zeros(tmp_path, name):
-    """Trap 7."""
+def test_trap_07_a_missing_file_is_named_and_never_taken_for_zeros(tmp_path, name):
     write(tmp_path, scene())
     (tmp_path / f"{name}.npy").unlink()
     with pytest.raises(InputUnusable) as caught:
@@ -54,8 +52,7 @@ def test_a_file_cut_short_is_named(tmp_path, name):
         open_tile(tmp_path)
 
 
-def test_a_mask_of_255_is_one_of_1(tmp_path):
-    """Trap 34."""
+def test_trap_34_a_mask_of_255_is_one_of_1(tmp_path):
     arrays = scene()
     wanted = open_tile(write(tmp_path / "ones", arrays)).read(*EVERYTHING).is_clear
     arrays["masks"] *= 255
@@ -64,8 +61,8 @@ def test_a_mask_of_255_is_one_of_1(tmp_path):
     assert 0 < wanted.sum() < wanted.size
 
 
-def test_dates_over_new_year_stay_in_their_order(tmp_path):
-    """Trap 35: November to February, the days of year fall in the middle."""
+def test_trap_35_dates_over_new_year_stay_in_their_order(tmp_path):
+    """November to February, the days of year fall in the middle."""
     arrays = scene()
     arrays["doys"] = np.array([310, 340, 366, 1, 45], np.uint16)
     tile = open_tile(write(tmp_path, arrays))
@@ -75,16 +72,15 @@ def test_dates_over_new_year_stay_in_their_order(tmp_path):
 
 @pytest.mark.parametrize("name", ["doys", "sar_ascending_doy", "sar_descending_doy"])
 @pytest.mark.parametrize("day", [0, 367])
-def test_a_day_outside_the_year_is_refused(tmp_path, name, day):
-    """Trap 10: days that begin at 0."""
+def test_trap_10_a_day_outside_the_year_is_refused(tmp_path, name, day):
+    """Days that begin at 0."""
     arrays = scene()
     arrays[name][0] = day
     with pytest.raises(InputUnusable, match="1 to 366"):
         open_tile(write(tmp_path, arrays))
 
 
-def test_days_as_fractions_of_the_year_are_refused(tmp_path):
-    """Trap 10."""
+def test_trap_10_days_as_fractions_of_the_year_are_refused(tmp_path):
     arrays = scene()
     arrays["doys"] = arrays["doys"] / np.float32(365)
     with pytest.raises(InputUnusable, match="float32"):

@@ -6,7 +6,6 @@ Their self-tests hold what PyTorch made of inputs that the exporter put together
 they pass says that both read the rules in the same way.
 """
 
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +15,7 @@ from tessera_plugin.compute.client import WorkerClient
 from tests.compute.encode.scenes import scene, write
 from tests.compute.helpers import worker_python
 
-SCRIPT = Path(__file__).with_name("export_random.py")
 GENERATIONS = ("1.0", "1.0-qat", "1.1", "2.0")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("official")
-    subprocess.run([worker_python(), str(SCRIPT), str(folder)], check=True, capture_output=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def client():
-    client = WorkerClient(worker_python())
-    yield client
-    client.stop()
 
 
 def encoded(client, encoder, tile, out, **more):
@@ -41,13 +25,13 @@ def encoded(client, encoder, tile, out, **more):
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
-def test_a_pixel_is_the_same_in_every_batch(client, folder, tmp_path, generation):
-    """Traps 17, 22, 23, 30: to the last bit; and only what was seen is encoded."""
+def test_trap_22_a_pixel_is_the_same_in_every_batch(client, official, tmp_path, generation):
+    """To the last bit; and only what was seen is encoded (trap 17)."""
     arrays = scene(t2=50, ta=20, td=25, height=16, width=17)
     arrays["masks"][:, 3] = 0
     tile = write(tmp_path / "tile", arrays)
     found = [
-        encoded(client, folder / f"{generation}.onnx", tile, tmp_path / f"{size}", batch_px=size)
+        encoded(client, official / f"{generation}.onnx", tile, tmp_path / f"{size}", batch_px=size)
         for size in (0, 1, 7, 256)
     ]
     told, first = found[0]
@@ -59,8 +43,8 @@ def test_a_pixel_is_the_same_in_every_batch(client, folder, tmp_path, generation
     assert all(other.tobytes() == first.tobytes() for _, other in found[1:])
 
 
-def test_generation_2_does_not_mind_the_order_of_dates(client, folder, tmp_path):
-    """Trap 16: each observation goes in with its own day, whatever its place."""
+def test_trap_16_generation_2_does_not_mind_the_order_of_dates(client, official, tmp_path):
+    """Each observation goes in with its own day, whatever its place."""
     arrays = scene(t2=16, ta=8, td=8, height=16, width=17, cloudy=0)
     for name in ("sar_ascending", "sar_descending"):
         arrays[name][arrays[name] == 0] = 4000
@@ -69,7 +53,7 @@ def test_generation_2_does_not_mind_the_order_of_dates(client, folder, tmp_path)
     values = []
     for name, each in (("a", arrays), ("b", shuffled)):
         tile = write(tmp_path / name, each)
-        _, found = encoded(client, folder / "2.0.onnx", tile, tmp_path / f"{name}-out")
+        _, found = encoded(client, official / "2.0.onnx", tile, tmp_path / f"{name}-out")
         values.append(found["codes"] * found["scale"][..., None])
     # An embedding that differs in its last bits may be rounded to the next code.
     assert np.abs(values[0] - values[1]).max() <= 1.01 * np.abs(values[0]).max() / 127
@@ -77,21 +61,21 @@ def test_generation_2_does_not_mind_the_order_of_dates(client, folder, tmp_path)
 
 
 @pytest.mark.parametrize("depth", [16, 32, 64])
-def test_generation_2_may_be_cut_and_11_not(client, folder, tmp_path, depth):
-    """Traps 19 and 20."""
+def test_trap_20_generation_2_may_be_cut_and_11_not(client, official, tmp_path, depth):
+    """And what is kept has its own scale (trap 19)."""
     tile = write(tmp_path / "tile", scene(height=16, width=17))
-    _, found = encoded(client, folder / "2.0.onnx", tile, tmp_path / "out", depth=depth)
+    _, found = encoded(client, official / "2.0.onnx", tile, tmp_path / "out", depth=depth)
     assert found["codes"].shape[2] == depth
     is_valid = np.isfinite(found["scale"])
     assert (np.abs(found["codes"].astype(int)).max(axis=2)[is_valid] == 127).all()
     with pytest.raises(Exception, match="must not be cut"):
-        encoded(client, folder / "1.1.onnx", tile, tmp_path / "other", depth=depth)
+        encoded(client, official / "1.1.onnx", tile, tmp_path / "other", depth=depth)
 
 
-def test_memory_does_not_grow_with_the_scene(folder, tmp_path):
-    """Of 16 blocks and 300 MB no more is held than of one; most of it is cloud, for speed."""
+def test_memory_does_not_grow_with_the_scene(official, tmp_path):
+    """Of 16 blocks and 300 MB no more is held than of four; most of it is cloud, for speed."""
     client, held = WorkerClient(worker_python()), []  # whose peak nothing else has raised
-    for size in (128, 512):
+    for size in (256, 512):  # the next block is read while one is encoded
         arrays = scene(t2=1, ta=1, td=1, height=size, width=size)
         tile = write(tmp_path / f"{size}", arrays)
         bands = np.lib.format.open_memmap(
@@ -101,7 +85,7 @@ def test_memory_does_not_grow_with_the_scene(folder, tmp_path):
         bands[:, ::40, ::40], masks[:, ::40, ::40] = 3000, 1
         np.save(tile / "masks.npy", masks)
         np.save(tile / "doys.npy", np.arange(1, 61, dtype=np.uint16))
-        encoded(client, folder / "2.0.onnx", tile, tmp_path / f"{size}-out", batch_px=64)
+        encoded(client, official / "2.0.onnx", tile, tmp_path / f"{size}-out", batch_px=64)
         status = Path(f"/proc/{client.pid}/status").read_text().split()
         held.append(int(status[status.index("VmHWM:") + 1]) / 1024)
     client.stop()

@@ -43,8 +43,7 @@ def test_nothing_seen_is_not_warned_of(tmp_path):
     assert warnings(tmp_path, arrays) == []
 
 
-def test_an_offset_left_in_is_seen(tmp_path):
-    """Trap 8."""
+def test_trap_08_an_offset_left_in_is_seen(tmp_path):
     arrays = usual()
     arrays["bands"] += 1000
     assert ("offset", "s2") in kinds(warnings(tmp_path, arrays))
@@ -56,8 +55,8 @@ def test_clouds_do_not_count(tmp_path):
     assert warnings(tmp_path, arrays) == []
 
 
-def test_bands_in_other_units_are_seen_by_name(tmp_path):
-    """Traps 1 and 11: a band far from its mean."""
+def test_trap_11_bands_in_other_units_are_seen_by_name(tmp_path):
+    """A band far from its mean, also because of another order (trap 1)."""
     arrays = usual()
     arrays["bands"][..., 3] = 9000
     (found,) = warnings(tmp_path, arrays)
@@ -73,8 +72,7 @@ def test_bands_in_other_units_are_seen_by_name(tmp_path):
         lambda codes: codes // 1000,  # linear, of some kind
     ],
 )
-def test_radar_in_other_units_is_seen(tmp_path, wrong):
-    """Trap 2."""
+def test_trap_02_radar_in_other_units_is_seen(tmp_path, wrong):
     arrays = usual()
     for name in ("sar_ascending", "sar_descending"):
         codes = arrays[name].astype(int)
@@ -83,8 +81,7 @@ def test_radar_in_other_units_is_seen(tmp_path, wrong):
     assert {("median", "s1_ascending"), ("median", "s1_descending")} & found
 
 
-def test_swapped_polarisations_are_seen(tmp_path):
-    """Trap 3."""
+def test_trap_03_swapped_polarisations_are_seen(tmp_path):
     arrays = usual()
     arrays["sar_ascending"] = arrays["sar_ascending"][..., ::-1]
     assert ("swapped", "s1_ascending") in kinds(warnings(tmp_path, arrays))

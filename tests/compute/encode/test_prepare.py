@@ -30,7 +30,7 @@ def prepared(folder, arrays, spec):
 def inputs_of(prep, most_px=5, order=None):
     """Return {pixel: (s2, s1)} by batches."""
     found = {}
-    for px in prep.batches(most_px):
+    for px in prep.batches(lambda: most_px):
         inputs = prep.inputs(px)
         for place, pixel in enumerate(px):
             found[int(pixel)] = (inputs["s2_input"][place], inputs["s1_input"][place])
@@ -65,7 +65,7 @@ def test_a_pixel_does_not_depend_on_its_batch(tmp_path):
 
 def test_batches_hold_every_pixel_once_and_equally_long(tmp_path):
     prep = prepared(tmp_path, scene(20, 9, 14, height=20, width=21), spec_of())
-    batches = list(prep.batches(16))
+    batches = list(prep.batches(lambda: 16))
     every = np.concatenate(batches)
     assert sorted(every) == np.flatnonzero(prep.is_encoded).tolist()
     assert max(len(batch) for batch in batches) == 16
@@ -74,8 +74,7 @@ def test_batches_hold_every_pixel_once_and_equally_long(tmp_path):
     assert len(set(lengths)) > 3
 
 
-def test_what_lies_under_cloud_does_not_matter(tmp_path):
-    """Trap 5."""
+def test_trap_05_what_lies_under_cloud_does_not_matter(tmp_path):
     arrays = scene()
     before = inputs_of(prepared(tmp_path / "a", arrays, spec_of()))
     arrays["bands"][arrays["masks"] == 0] = 10000
@@ -83,8 +82,8 @@ def test_what_lies_under_cloud_does_not_matter(tmp_path):
     assert all((before[pixel][0] == after[pixel][0]).all() for pixel in before)
 
 
-def test_observations_of_radar_count_by_their_raw_numbers(tmp_path):
-    """Trap 13: half of a pixel's radar is zeros; z of zero is not."""
+def test_trap_13_observations_of_radar_count_by_their_raw_numbers(tmp_path):
+    """Half of a pixel's radar is zeros; z of zero is not."""
     arrays = scene(ta=6, td=8)
     arrays["sar_ascending"][:] = (5000, 2500)
     arrays["sar_descending"][:] = (0, 2500)  # one of the two polarisations is enough
@@ -97,8 +96,30 @@ def test_observations_of_radar_count_by_their_raw_numbers(tmp_path):
     assert (counts[..., 0] == arrays["masks"].sum(axis=0)).all()
 
 
-def test_swapped_orbits_give_other_inputs(tmp_path):
-    """Trap 12: each orbit direction has its own statistics."""
+def test_trap_14_a_code_of_zero_is_missing_only_where_both_are(tmp_path):
+    """What is darker than -25 dB is stored as 0: it counts as long as the other says something."""
+    arrays = scene(ta=4, td=2)
+    arrays["sar_ascending"][:] = (4000, 2000)
+    arrays["sar_ascending"][0, 2, 3] = (4000, 0)
+    arrays["sar_ascending"][1, 2, 3] = (0, 2000)
+    arrays["sar_ascending"][2, 2, 3] = (0, 0)
+    prep = prepared(tmp_path, arrays, spec_of())
+    assert prep.counts.reshape(6, 7, 3)[2, 3, 1] == 3
+    assert prep.counts.reshape(6, 7, 3)[0, 0, 1] == 4
+
+
+@pytest.mark.parametrize("generation", ["2.0", "1.1"])
+def test_trap_16_orbits_stand_one_after_the_other_not_by_date(tmp_path, generation):
+    arrays = scene(ta=4, td=4)
+    arrays["sar_ascending"][:] = arrays["sar_descending"][:] = 5000
+    arrays["sar_ascending_doy"] = np.array([10, 100, 200, 300], np.int16)
+    arrays["sar_descending_doy"] = np.array([5, 105, 205, 305], np.int16)
+    for _, s1 in inputs_of(prepared(tmp_path, arrays, spec_of(generation))).values():
+        assert s1[:, 2].tolist() == [10, 100, 200, 300, 5, 105, 205, 305]
+
+
+def test_trap_12_swapped_orbits_give_other_inputs(tmp_path):
+    """Each orbit direction has its own statistics."""
     arrays = scene(ta=4, td=4)
     swapped = dict(arrays)
     for end in ("", "_doy"):
@@ -112,8 +133,8 @@ def test_swapped_orbits_give_other_inputs(tmp_path):
 
 
 @pytest.mark.parametrize("generation", ["2.0", "1.1", "1.0"])
-def test_a_pixel_without_a_clear_date_is_not_encoded(tmp_path, generation):
-    """Trap 17: nothing at all; only radar; clear, but all zeros; in every generation."""
+def test_trap_17_a_pixel_without_a_clear_date_is_not_encoded(tmp_path, generation):
+    """Nothing at all; only radar; clear, but all zeros; in every generation."""
     arrays = scene(cloudy=0)
     for name in ("bands", "masks", "sar_ascending", "sar_descending"):
         arrays[name][:, 0, 0] = 0
@@ -127,8 +148,8 @@ def test_a_pixel_without_a_clear_date_is_not_encoded(tmp_path, generation):
 
 @pytest.mark.parametrize(("generation", "length"), [("2.0", 1), ("1.1", 8)])
 @pytest.mark.parametrize("dates", [0, 3])
-def test_no_radar_is_zeros_with_a_day_of_zero(tmp_path, generation, length, dates):
-    """Trap 18: no date in the tile, and dates without a value."""
+def test_trap_18_no_radar_is_zeros_with_a_day_of_zero(tmp_path, generation, length, dates):
+    """No date in the tile, and dates without a value."""
     arrays = scene(ta=dates, td=dates)
     arrays["sar_ascending"][:] = 0
     arrays["sar_descending"][:] = 0
@@ -159,7 +180,7 @@ def test_draws_differ_among_themselves_and_between_the_sensors(tmp_path):
     arrays["sar_descending_doy"] = np.arange(46, 91, dtype=np.int16)
     arrays["sar_ascending"][:] = arrays["sar_descending"][:] = 5000
     prep = prepared(tmp_path, arrays, spec_of("1.0"))
-    (px,) = prep.batches(1000)
+    (px,) = prep.batches(lambda: 1000)
     first, second = (prep.inputs(px, draw) for draw in range(2))
     days = first["s2_input"][..., -1]
     assert (days != second["s2_input"][..., -1]).any(axis=1).all()
@@ -168,16 +189,16 @@ def test_draws_differ_among_themselves_and_between_the_sensors(tmp_path):
     assert all((second[name] == again[name]).all() for name in again)  # trap 33
 
 
-def test_days_go_in_unscaled_and_in_the_order_of_dates(tmp_path):
-    """Traps 10 and 35: over New Year, and the 366th day of a leap year."""
+def test_trap_35_days_go_in_unscaled_and_in_the_order_of_dates(tmp_path):
+    """Over New Year, and the 366th day of a leap year (trap 10)."""
     arrays = scene(t2=5, cloudy=0)
     arrays["doys"] = np.array([310, 340, 366, 1, 45], np.uint16)
     (s2, _) = inputs_of(prepared(tmp_path, arrays, spec_of()))[0]
     assert s2[:, 10].tolist() == [310, 340, 366, 1, 45, 340, 1, 45]
 
 
-def test_statistics_come_from_the_description_alone(tmp_path):
-    """Trap 11: another table of the same shape gives other inputs, by what it says."""
+def test_trap_11_statistics_come_from_the_description_alone(tmp_path):
+    """Another table of the same shape gives other inputs, by what it says."""
     arrays = scene(cloudy=0)
     spec = spec_of()
     (stream,) = spec.s2.streams
@@ -187,8 +208,8 @@ def test_statistics_come_from_the_description_alone(tmp_path):
     assert (s2[:5, :10] == arrays["bands"][:, 0, 0].astype(np.float32) / 2).all()
 
 
-def test_large_numbers_are_not_rounded(tmp_path):
-    """Trap 32: 65535 and 32767 survive on the way to z."""
+def test_trap_32_large_numbers_are_not_rounded(tmp_path):
+    """65535 and 32767 survive on the way to z."""
     arrays = scene(cloudy=0)
     arrays["bands"][:, 0, 0] = [65535, 65534, 40001, 2049, 2051, 4097, 8193, 16385, 32769, 65533]
     arrays["sar_ascending"][:, 0, 0] = (32767, 32765)

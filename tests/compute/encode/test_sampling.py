@@ -42,8 +42,8 @@ def keys(n, seed=0):
 
 
 @pytest.mark.parametrize(("n", "length"), TABLE)
-def test_the_index_table(n, length):
-    """Trap 15: the two generations fill in different ways."""
+def test_trap_15_the_index_table(n, length):
+    """The two generations fill in different ways."""
     v2, v11 = TABLE[n, length]
     assert fill_v2(n, length).tolist() == v2
     assert fill_v11(n, length).tolist() == v11
@@ -107,8 +107,7 @@ def test_draws_are_even():
     assert np.abs(times - many * 4).max() < 6 * np.sqrt(many * 40 * 0.09)
 
 
-def test_a_draw_depends_on_the_seed_and_the_place_alone():
-    """Trap 33."""
+def test_trap_33_a_draw_depends_on_the_seed_and_the_place_alone():
     rows, cols = np.repeat(np.arange(-20, 20), 30), np.tile(np.arange(30), 40)
     counts = np.random.default_rng(0).integers(1, 90, len(rows))
     every = keys_of(7, rows, cols)

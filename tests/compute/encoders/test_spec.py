@@ -17,6 +17,7 @@ from tessera_plugin.compute.worker.encoders.spec import (
     Parity,
     SelfTest,
     Source,
+    Work,
     spec_from_text,
     spec_to_text,
 )
@@ -45,6 +46,9 @@ def a_spec(generation="1.1", data_source="aws", **changed):
         "space": "tessera-1.1-aws-0123456789ab",
         "heads": 4,
         "precision": "float32",
+        "loss": None,
+        "is_fast_preview": False,
+        "gflop_per_px": Work(0.25, 0.75, 1e-3, 0.75, 1e-3),
         "is_order_sensitive": True,
         "s2": s2,
         "s1": s1,
@@ -53,7 +57,7 @@ def a_spec(generation="1.1", data_source="aws", **changed):
         "output": Output("output", 3, 2, (), is_layer_normalised=False),
         "quantisation": rules.quantisation,
         "source": Source("a.pt", "0" * 64, "CC0-1.0", "test"),
-        "parity": Parity(1e-6, 0.5, ("random",)),
+        "parity": Parity(1e-6, 5e-5, 0.5, ("random",)),
         "self_test": pixel,
     }
     return EncoderSpec(**{**values, **changed})
@@ -159,6 +163,6 @@ def test_hostile_text_is_refused(text, words):
 
 
 def test_numbers_that_are_not_finite_are_not_written():
-    spec = dataclasses.replace(a_spec(), parity=Parity(float("nan"), 1.0, ()))
+    test = dataclasses.replace(a_spec().self_test, expected=((float("nan"), 1.0),))
     with pytest.raises(ValueError):
-        spec_to_text(spec)
+        spec_to_text(dataclasses.replace(a_spec(), self_test=test))
