@@ -12,7 +12,14 @@ from pathlib import Path
 from ..io import files
 from ..io.dpixels.build import BuildPlan, Built, build, tile_bytes
 from ..io.dpixels.place import Placed, place
-from ..io.dpixels.recognise import OFFSET_BY_DATE, Corrections, Recognised, Unrecognised, corrected, recognise
+from ..io.dpixels.recognise import (
+    OFFSET_BY_DATE,
+    Corrections,
+    Recognised,
+    Unrecognised,
+    corrected,
+    recognise,
+)
 from ..io.dpixels.scenes import (
     MASKS,
     ORBITS,

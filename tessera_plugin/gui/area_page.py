@@ -36,6 +36,8 @@ class AreaPage(QWidget):
     """Dataset, years, depth; the area, its size and what is there; and the fetch."""
 
     fetched = pyqtSignal()
+    encode_wanted = pyqtSignal()
+    """The person wants embeddings of their own."""
     measured = pyqtSignal()
     """The size of what the map shows is known anew."""
 
@@ -66,6 +68,11 @@ class AreaPage(QWidget):
     def size_text(self) -> str:
         """The size of what the map shows, in words."""
         return str(self.sizeLabel.text())
+
+    @property
+    def pictures(self) -> MapPictures:
+        """What draws on the map while something arrives."""
+        return self._pictures
 
     @property
     def problem(self) -> Optional[TesseraError]:
@@ -148,7 +155,7 @@ class AreaPage(QWidget):
         self._choice.other_wanted.connect(self._choose_other)
         self._fetching.fetched.connect(self.fetched)
         self.coverageCheck.toggled.connect(self._check_changed)
-        self.coverageLabel.linkActivated.connect(lambda url: QDesktopServices.openUrl(QUrl(url)))
+        self.coverageLabel.linkActivated.connect(self._follow)
         self.refreshButton.clicked.connect(self._coverage.refresh)
         self.fetchButton.clicked.connect(self._fetch)
 
@@ -224,6 +231,10 @@ class AreaPage(QWidget):
             return ""
         return self.tr("Nothing is published here for {}").format(", ".join(map(str, years)))
 
+    def _verb(self) -> str:
+        is_own = bool(self._session.dataset.local)  # there is nothing to be fetched of it
+        return self.tr("Show embeddings") if is_own else self.tr("Fetch embeddings")
+
     def _enable(self, *_: object) -> None:
         running, nothing = self._session.box.running, self._nothing_here()
         is_known = self._session.is_warm and self._problem is None
@@ -235,7 +246,7 @@ class AreaPage(QWidget):
         )
         years = len(self._session.years)
         self.fetchButton.setText(
-            self.tr("Fetch {} years").format(years) if years > 1 else self.tr("Fetch embeddings")
+            self.tr("Fetch {} years").format(years) if years > 1 else self._verb()
         )
         self._choice.enable(enabled=not running)
         self._note.enable(enabled=not running)
@@ -247,6 +258,12 @@ class AreaPage(QWidget):
         self.areaMenuButton.setVisible(has_both)
 
     # --- what a person does
+
+    def _follow(self, url: str) -> None:
+        if url == coverage_text.ENCODE:
+            self.encode_wanted.emit()
+        else:
+            QDesktopServices.openUrl(QUrl(url))
 
     def _fetch(self) -> None:
         try:

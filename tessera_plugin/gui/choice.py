@@ -57,7 +57,7 @@ class EmbeddingsChoice(QObject):
             self._tell_facts(chosen)
             self._show_years(chosen)
             self._show_depths(chosen)
-        is_public = settings.archive == PUBLIC_ARCHIVE
+        is_public = settings.archive == PUBLIC_ARCHIVE or bool(chosen.local)
         page.archiveLabel.setVisible(not is_public)
         if not is_public:
             page.archiveLabel.setText(
@@ -123,6 +123,11 @@ class EmbeddingsChoice(QObject):
         first, last = dataset.years[0], dataset.years[-1]
         years = str(first) if first == last else self.tr("{} to {}").format(first, last)
         depths = ", ".join(str(each) for each in reversed(dataset.depths))
+        if dataset.local:
+            facts = self.tr("{} · {} · {} numbers per pixel · made on this computer").format(
+                dataset.space or dataset.key, years, depths
+            )
+            return f"{facts}\n{dataset.local}"
         forms = self.tr(" and ").join(text.form(each) for each in dataset.forms())
         facts = self.tr("{} · {} · {} numbers per pixel · published as {}").format(
             dataset.key, years, depths, forms

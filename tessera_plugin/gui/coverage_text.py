@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, List, Mapping, Sequence, Tuple
 
 from qgis.PyQt.QtCore import QCoreApplication
 
-from ..values import State
+from ..values import LOCAL, State
 from . import note, text
 from .reasons import reason
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 REQUEST_URL = "https://github.com/ucam-eo/geotessera/issues/new?template=embedding-request.yml"
 """Form by which people ask for embeddings of a place and year."""
+
+ENCODE = "encode"
+"""Where the link leads that offers to make embeddings where none are published."""
 
 translate = QCoreApplication.translate
 
@@ -30,7 +33,7 @@ def is_nothing(coverage: Coverage) -> bool:
 
 def download(coverage: Coverage, years: Sequence[int], *, can_fetch: bool) -> str:
     """Return what is to be fetched, and how much is in the cache; empty where there is nothing."""
-    if is_nothing(coverage):
+    if is_nothing(coverage) or coverage.form == LOCAL:
         return ""
     which = str(years[0]) if len(years) > 1 else ""
     if not coverage.bytes_to_fetch and coverage.bytes_known:
@@ -71,13 +74,23 @@ def what_is_there(coverage: Coverage, years: Mapping[int, State]) -> str:
 
 
 def _nothing(coverage: Coverage, years: Mapping[int, State]) -> str:
-    told = translate("Coverage", "Nothing is published here for {}.").format(coverage.year)
+    is_own = coverage.form == LOCAL
+    told = translate("Coverage", "Nothing is published here for {}.")
+    if is_own:
+        told = translate("Coverage", "You have encoded nothing here for {}.")
+    told = told.format(coverage.year)
     others = [str(year) for year, state in years.items() if state == State.PUBLISHED]
     if others:
         also = translate("Coverage", "There is for {}.").format(", ".join(others))
         told = text.join((told, also))
     ask = translate("Coverage", "Ask the makers for it…")
-    return f'{escape(told)} <a href="{REQUEST_URL}">{escape(ask)}</a>'
+    make = translate("Coverage", "Encode own scenes…")
+    if is_own:
+        return f'{escape(told)} <a href="{ENCODE}">{escape(make)}</a>'
+    return (
+        f'{escape(told)} <a href="{REQUEST_URL}">{escape(ask)}</a> '
+        f'<a href="{ENCODE}">{escape(make)}</a>'
+    )
 
 
 def _shares(coverage: Coverage) -> str:
@@ -89,6 +102,10 @@ def _shares(coverage: Coverage) -> str:
         State.OUTSIDE: translate("Coverage", "{} is not published"),
         State.UNKNOWN: translate("Coverage", "{} is not known"),
     }
+    if coverage.form == LOCAL:
+        names[State.PUBLISHED] = translate("Coverage", "{} is encoded")
+        names[State.OUTSIDE] = translate("Coverage", "{} is not encoded")
+        names[State.UNKNOWN] = translate("Coverage", "{} is not encoded yet, or damaged")
     counts = {state: coverage.counts.get(state, 0) for state in names}
     told: List[str] = [
         names[state].format(_share(count, coverage.pixels))

@@ -38,6 +38,8 @@ class SettingsDialog(QDialog):
         low, high = LIMITS["connections"]
         self.connectionsSpin.setRange(int(low), int(high))
         self.bandwidthSpin.setRange(*LIMITS["max_mb_per_s"])
+        low, high = LIMITS["min_observations"]
+        self.observationsSpin.setRange(int(low), int(high))
         self.bandwidthSpin.setClearValue(0.0)
         zarr, npy = FORMS
         self.formCombo.addItem(self.tr("The best form there is"), "")
@@ -59,6 +61,7 @@ class SettingsDialog(QDialog):
             max_mb_per_s=self.bandwidthSpin.value(),
             offline=self.offlineCheck.isChecked(),
             form=self.formCombo.currentData(),
+            min_observations=self.observationsSpin.value(),
         )
         super().accept()
 
@@ -70,6 +73,7 @@ class SettingsDialog(QDialog):
         self.bandwidthSpin.setValue(settings.max_mb_per_s)
         self.offlineCheck.setChecked(settings.offline)
         self.formCombo.setCurrentIndex(max(self.formCombo.findData(settings.form), 0))
+        self.observationsSpin.setValue(settings.min_observations)
         self._say_limit()
 
     def _show_cache(self) -> None:
@@ -100,7 +104,8 @@ class AboutDialog(QDialog):
 
     def _html(self, session: Session) -> str:
         settings = session.settings
-        asked = (settings.archive, *(each.store for each in settings.own_stores))
+        stores = (each.store for each in settings.own_stores if each.store)
+        asked = (settings.archive, *stores)
         roots = (text.place(each) for each in snapshot.addresses(*asked))
         hosts = ", ".join(f"<b>{escape(each)}</b>" for each in dict.fromkeys(roots))
         parts = [

@@ -18,6 +18,7 @@ from .add_on import AddOnWindows
 from .area_page import AreaPage
 from .cache_dialog import CacheDialog
 from .dialogs import AboutDialog, SettingsDialog
+from .encode_window import EncodeWindow
 from .labels_page import LabelsPage
 from .links import Links
 from .map_page import MapPage
@@ -54,6 +55,9 @@ class TesseraDock(QgsDockWidget):
             contents.pages.addTab(self._scrolling(page), title)
         self.labels.add_shortcuts(contents)
         self.windows = AddOnWindows(iface, session, version, self)
+        self.encode = EncodeWindow(
+            iface, session, self.area.pictures, self.windows.show_add_on, self
+        )
         self._add_menu()
         contents.jobFrame.hide()
         self._connect()
@@ -67,6 +71,7 @@ class TesseraDock(QgsDockWidget):
     def close_down(self) -> None:
         """Let go of what lives longer than the dock."""
         self._links.close()
+        self.encode.close_down()
         self.windows.close_down()
         for page in (self.area, self.labels, self.map):
             page.close_down()
@@ -106,6 +111,7 @@ class TesseraDock(QgsDockWidget):
         menu.setObjectName("tesseraMenu")
         options = QgsApplication.getThemeIcon("/mActionOptions.svg")
         entries = (
+            (QIcon(), self.tr("Encode own scenes…"), self.encode.show),
             (options, self.tr("Settings…"), self.show_settings),
             (QIcon(), self.tr("Cache…"), self.show_cache),
             (QIcon(), self.tr("Add-on…"), self.windows.show_add_on),
@@ -116,7 +122,7 @@ class TesseraDock(QgsDockWidget):
             menu.addAction(icon, name).triggered.connect(slot)
         button = QToolButton(self._contents)
         button.setObjectName("menuButton")
-        button.setToolTip(self.tr("Settings, cache, add-on and about"))
+        button.setToolTip(self.tr("Encode own scenes, settings, cache, add-on and about"))
         button.setIcon(options)
         button.setAutoRaise(True)
         button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
@@ -125,6 +131,7 @@ class TesseraDock(QgsDockWidget):
 
     def _connect(self) -> None:
         box = self._session.box
+        self.area.encode_wanted.connect(self.encode.show)
         self._links.connect(box.started, self._job_started)
         self._links.connect(box.told, self._job_told)
         self._links.connect(box.paused, self._job_paused)

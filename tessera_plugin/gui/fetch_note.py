@@ -18,6 +18,7 @@ from ..errors import (
     StoreUnusable,
 )
 from ..tasks.fetch_jobs import Fetched, YearFetched
+from ..values import LOCAL
 from . import messages, note, text
 from .reasons import reason
 
@@ -77,6 +78,8 @@ def _year(fetched: YearFetched, *, short: bool) -> List[str]:
     if fetched.result is None:
         return [translate("Fetch", "Not tried any more.")]
     result = fetched.result
+    if result.form == LOCAL:
+        return _own(result.summary)
     told = _summary(result.summary)
     if result.form_reason:
         told.append(
@@ -84,6 +87,18 @@ def _year(fetched: YearFetched, *, short: bool) -> List[str]:
                 reason(result.form_reason)
             )
         )
+    return told
+
+
+def _own(summary: FetchSummary) -> List[str]:
+    """Return what there is of the person's own embeddings."""
+    told = [
+        translate("Fetch", "{} of {} pixels have embeddings of your own.").format(
+            text.count(summary.valid_px), text.count(summary.pixels)
+        )
+    ]
+    if summary.failed:
+        told.append(translate("Fetch", "Can't be read: {}.").format(_failures(summary.failed)))
     return told
 
 

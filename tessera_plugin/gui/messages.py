@@ -476,4 +476,26 @@ def _phases() -> Dict[str, str]:
         "trying it out": translate("Messages", "Trying it out"),
         "removing": translate("Messages", "Removing"),
         r"epoch (\d+)": translate("Messages", "Epoch {}"),
+        **_phases_of_encoding(),
+    }
+
+
+def _phases_of_encoding() -> Dict[str, str]:
+    """Return what is said while a scene is downloaded, built and encoded."""
+    return {
+        r"([\d,]+) of ([\d,]+) pixels": translate("Messages", "Encoding: {} of {} pixels"),
+        r"([\d,]+) of ([\d,]+) pixels, (\d+) s left": translate(
+            "Messages", "Encoding: {} of {} pixels, {} s left"
+        ),
+        r"preview, ([\d,]+) of ([\d,]+) pixels": translate(
+            "Messages", "A first look: {} of {} pixels"
+        ),
+        r"fetching (.+): (\d+) of (\d+) files, ([\d.]+) mb": translate(
+            "Messages", "Downloading {}: {} of {} files, {} MB"
+        ),
+        r"building the inputs(.*)": translate("Messages", "Building the inputs{}"),
+        r"searching images(.*)": translate("Messages", "Searching images{}"),
+        "looking how large the images are": translate(
+            "Messages", "Looking how large the images are"
+        ),
     }

@@ -15,6 +15,7 @@ from ..tasks import lookups, snapshot
 from ..tasks.session import Session
 from ..values import Dataset
 from . import forms, messages, note, text
+from .encode_own_scenes import OwnScenesDialog
 from .note import Note
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class SourceDialog(QDialog):
-    """A place is given, looked at, and then used: a store becomes a dataset, an archive the archive."""
+    """A place is given, looked at, and then used: a store becomes a dataset, an archive the archive.
+
+    Embeddings that the person made are listed too; taking them off the list deletes nothing.
+    """
 
     def __init__(self, session: Session, parent: Optional[QWidget]) -> None:
         super().__init__(parent)
@@ -40,6 +44,7 @@ class SourceDialog(QDialog):
         self.checkButton.clicked.connect(self._check)
         self.stopButton.clicked.connect(self._stop)
         self.removeStoreButton.clicked.connect(self._remove)
+        self.scenesButton.clicked.connect(self._show_scenes)
         self.storesList.currentRowChanged.connect(lambda _: self._enable())
         self._lookup.busy.connect(lambda _: self._enable())
         self._show_stores()
@@ -116,19 +121,22 @@ class SourceDialog(QDialog):
         if not isinstance(found, StoreFound):
             return self.tr("An archive with {}.").format(", ".join(found.datasets))
         dataset = found.dataset
+        told = self.tr("A Zarr store, “{}”: {}, {} numbers per pixel.")
+        if dataset.local:
+            told = self.tr("Your own embeddings, “{}”: {}, {} numbers per pixel.")
         first, last = dataset.years[0], dataset.years[-1]
         years = str(first) if first == last else self.tr("{} to {}").format(first, last)
         depths = ", ".join(str(each) for each in reversed(dataset.depths))
-        return self.tr("A Zarr store, “{}”: {}, {} numbers per pixel.").format(
-            dataset.title, years, depths
-        )
+        return told.format(dataset.title, years, depths)
 
     def _enable(self) -> None:
         is_busy = self._lookup.is_busy
         self.lookFrame.setVisible(is_busy)
         self.checkButton.setEnabled(not is_busy and bool(self.locationEdit.text().strip()))
         self._ok.setEnabled(self._found is not None and not is_busy)
-        self.removeStoreButton.setEnabled(self.storesList.currentRow() >= 0)
+        chosen = self._chosen()
+        self.removeStoreButton.setEnabled(chosen is not None)
+        self.scenesButton.setEnabled(chosen is not None and bool(chosen.local))
 
     # --- using
 
@@ -149,17 +157,33 @@ class SourceDialog(QDialog):
         self.storesGroup.setVisible(bool(stores))
         self.storesList.clear()
         for each in stores:
-            item = QListWidgetItem(self.tr("{}: {}").format(each.title, each.store))
+            place = each.local or each.store
+            item = QListWidgetItem(self.tr("{}: {}").format(each.title, place))
             item.setData(Qt.ItemDataRole.UserRole, each.key)
-            item.setToolTip(each.store)
+            item.setToolTip(place)
             self.storesList.addItem(item)
 
-    def _remove(self) -> None:
+    def _chosen(self) -> Optional[Dataset]:
         item = self.storesList.currentItem()
-        if item is None:
+        key = item.data(Qt.ItemDataRole.UserRole) if item is not None else ""
+        own = self._session.settings.own_stores
+        return next((each for each in own if each.key == key), None)
+
+    def _show_scenes(self) -> None:
+        chosen = self._chosen()
+        if chosen is None:
             return
-        key = item.data(Qt.ItemDataRole.UserRole)
-        left = [each for each in self._session.settings.own_stores if each.key != key]
+        dialog = OwnScenesDialog(self._session, chosen, self)
+        dialog.exec()
+        dialog.deleteLater()
+        self._show_stores()
+        self._enable()
+
+    def _remove(self) -> None:
+        chosen = self._chosen()
+        if chosen is None:
+            return
+        left = [each for each in self._session.settings.own_stores if each.key != chosen.key]
         self._session.update(stores=write_stores(left))
         self._show_stores()
         self._enable()

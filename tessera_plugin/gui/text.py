@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from qgis.PyQt.QtCore import QCoreApplication, QDateTime, QLocale
 
+from ..values import LOCAL
+
 translate = QCoreApplication.translate
 
 KILO = 1000.0
@@ -83,7 +85,11 @@ def pixels(number: int) -> str:
 
 def form(name: str) -> str:
     """Return a form that embeddings are published in (`zarr`, `npy`), as people call it."""
-    names = {"zarr": translate("Text", "Zarr store"), "npy": translate("Text", "NPY tiles")}
+    names = {
+        "zarr": translate("Text", "Zarr store"),
+        "npy": translate("Text", "NPY tiles"),
+        LOCAL: translate("Text", "your own"),
+    }
     return names.get(name, name)
 
 

@@ -4,12 +4,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import contextmanager
 from typing import Iterator
 
-from qgis.core import QgsProject
+from qgis.core import (
+    QgsCoordinateReferenceSystem,
+    QgsCoordinateTransform,
+    QgsCsException,
+    QgsProject,
+    QgsRectangle,
+)
 from qgis.gui import QgsMapCanvas
 from qgis.PyQt.QtCore import QObject, QTimer
+
+from ..values import Extent
 
 WAIT_MS = 2000
 """A layer that is not on the map by then comes from somebody else."""
@@ -28,6 +37,18 @@ def kept(canvas: QgsMapCanvas) -> Iterator[None]:
     yield
     if keeper is not None and not project.mapLayers():
         keeper.deleteLater()
+
+
+def show_extent(canvas: QgsMapCanvas, extent: Extent) -> None:
+    """Let the map show an extent, in the map's own CRS."""
+    crs = QgsCoordinateReferenceSystem(extent.crs)
+    to_map = QgsCoordinateTransform(
+        crs, canvas.mapSettings().destinationCrs(), QgsProject.instance()
+    )
+    rectangle = QgsRectangle(extent.west, extent.south, extent.east, extent.north)
+    with contextlib.suppress(QgsCsException):  # the map's CRS does not reach there
+        canvas.setExtent(to_map.transformBoundingBox(rectangle))
+        canvas.refresh()
 
 
 class _Keeper(QObject):

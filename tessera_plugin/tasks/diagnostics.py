@@ -180,14 +180,14 @@ def _devices(worker: Optional[WorkerClient], report: Report) -> Finding:
 def _device(device: Device) -> str:
     framework = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime"}[device.framework]
     memory = f", {device.memory_bytes / 2**30:.0f} GiB" if device.memory_bytes else ""
-    name = f"{_device_name(device.id)} ({device.name}{memory})"
+    name = f"{device_name(device.id)} ({device.name}{memory})"
     if device.works:
         return translate("Diagnostics", "{} computes on the {}.").format(framework, name)
     words = translate("Diagnostics", "{} can't use the {}: {}.")
     return words.format(framework, name if device.id else "-", device.reason)
 
 
-def _device_name(key: str) -> str:
+def device_name(key: str) -> str:
     """Return what people call a device of torch, or a provider of ONNX Runtime."""
     if key in ("cpu", "CPUExecutionProvider"):
         return translate("Diagnostics", "processor")
@@ -234,13 +234,13 @@ def _speeds(found: Sequence[Speed]) -> Iterator[str]:
             way = translate("Diagnostics", "{} with numpy")
         else:
             way = translate("Diagnostics", "{} with PyTorch on the {}")
-        yield way.format(_amount(each), _device_name(each.device))
+        yield way.format(_amount(each), device_name(each.device))
 
 
 def _encoder_speeds(found: Sequence[Speed]) -> Iterator[str]:
     for each in found:
         way = translate("Diagnostics", "{} on the {}")
-        yield way.format(_amount(each), _device_name(each.device))
+        yield way.format(_amount(each), device_name(each.device))
 
 
 def _amount(speed: Speed) -> str:

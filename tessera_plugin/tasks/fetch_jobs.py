@@ -151,13 +151,13 @@ class _OneYear:
     told: Callable[[object], None] = lambda _: None
 
     def run(self, year: int, report: Report) -> YearFetched:
-        from ..engine import embeddings  # noqa: PLC0415 - light plugin load
+        from ..engine import embeddings, grid  # noqa: PLC0415 - light plugin load
 
         plan = self.plan
         request = embeddings.FetchRequest(
             plan.dataset, year, plan.extent, self.access, plan.limit_px, depth=plan.depth
         )
-        growing = _Growing(year, plan.extent, self.told)
+        growing = Growing(year, lambda: grid.windows_of(plan.extent), self.told)
         try:
             result = embeddings.fetch(
                 request,
@@ -169,37 +169,47 @@ class _OneYear:
         except TesseraError as error:
             return YearFetched(year, None, error)
         try:
-            previews = self._preview(year, part(report, 1.0 - MAKING_PREVIEW, 1.0))
+            share = part(report, 1.0 - MAKING_PREVIEW, 1.0)
+            previews = make_preview(plan, year, self.access, share)
         except TesseraError as error:  # the embeddings are there all the same
             return YearFetched(year, result, preview_error=error)
         return YearFetched(year, result, previews=previews)
 
-    def _preview(self, year: int, report: Report) -> Tuple[str, ...]:
-        from ..engine import explore  # noqa: PLC0415 - light plugin load
 
-        plan, folder = self.plan, paths.preview_dir()
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_old(folder.glob("preview_*.tif*"))
-        out = folder / f"preview_{plan.dataset}_{year}_{uuid.uuid4().hex[:8]}.tif"
-        request = explore.PreviewRequest(
-            plan.dataset, year, plan.extent, self.access, str(out), plan.limit_px, depth=plan.depth
-        )
-        return explore.preview(request, report).paths
+def make_preview(plan: FetchPlan, year: int, access: Access, report: Report) -> Tuple[str, ...]:
+    """Write a picture of embeddings that are there, one file per zone; remove old pictures."""
+    from ..engine import explore  # noqa: PLC0415 - light plugin load
+
+    folder = paths.preview_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_old(folder.glob("preview_*.tif*"))
+    out = folder / f"preview_{plan.dataset}_{year}_{uuid.uuid4().hex[:8]}.tif"
+    request = explore.PreviewRequest(
+        plan.dataset, year, plan.extent, access, str(out), plan.limit_px, depth=plan.depth
+    )
+    return explore.preview(request, report).paths
 
 
-class _Growing:
+class Growing:
     """Tells the picture of what has come, now and then."""
 
-    def __init__(self, year: int, extent: Extent, told: Callable[[object], None]) -> None:
-        self._year, self._extent, self._told = year, extent, told
+    def __init__(
+        self,
+        year: int,
+        windows: Callable[[], Sequence[Window]],
+        told: Callable[[object], None],
+    ) -> None:
+        """`windows` gives the parts of the zone grids that the picture is of."""
+        self._year, self._windows, self._told = year, windows, told
         self._picture: Optional[LivePicture] = None
         self._last_s = 0.0
 
     def add(self, source: EmbeddingSource, blocks: Sequence[Window]) -> None:
-        from ..engine import grid, live  # noqa: PLC0415 - light plugin load
+        """Take blocks in that are there now."""
+        from ..engine import live  # noqa: PLC0415 - light plugin load
 
         if self._picture is None:
-            self._picture = live.LivePicture(grid.windows_of(self._extent))
+            self._picture = live.LivePicture(self._windows())
         self._picture.add(source, blocks)
         now_s = time.monotonic()
         if now_s - self._last_s >= PICTURE_EVERY_S:

@@ -41,8 +41,8 @@ from .label_file import POINTS, POLYGONS
 GROUP = "Tessera"
 ROLE = "tessera/role"
 
-MAP, CONFIDENCE, PREVIEW = "map", "confidence", "preview"
-ORDER = (POINTS, POLYGONS, MAP, CONFIDENCE, PREVIEW)
+MAP, CONFIDENCE, OBSERVATIONS, PREVIEW = "map", "confidence", "observations", "preview"
+ORDER = (POINTS, POLYGONS, MAP, CONFIDENCE, OBSERVATIONS, PREVIEW)
 """Roles from top to bottom of the group."""
 
 CONFIDENCE_COLORS: Tuple[Tuple[float, str], ...] = (
@@ -53,6 +53,15 @@ CONFIDENCE_COLORS: Tuple[Tuple[float, str], ...] = (
     (100.0, "#fde725"),
 )
 """Percent and colour (viridis: even to the eye, also without colour vision)."""
+
+
+OBSERVATION_COLORS: Tuple[Tuple[float, str, str], ...] = (
+    (0.0, "#5e2129", "0"),
+    (14.0, "#e08a3c", "1 \u2013 14"),
+    (29.0, "#b8de8f", "15 \u2013 29"),
+    (float("inf"), "#2b8a57", "30 +"),
+)
+"""Largest number of a step, its colour and its name; under 15 embeddings are to be trusted less."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +164,22 @@ def confidence_map(file: str, name: str) -> QgsRasterLayer:
     renderer.setClassificationMin(0.0)
     renderer.setClassificationMax(100.0)
     layer.setRenderer(renderer)
+    return layer
+
+
+def observations_map(file: str, name: str) -> QgsRasterLayer:
+    """Return how often each pixel was seen by Sentinel-2, in steps that matter."""
+    layer = _raster(file, name)
+    colors = QgsColorRampShader(0.0, 30.0, None, QgsColorRampShader.Type.Discrete)
+    colors.setColorRampItemList(
+        [
+            QgsColorRampShader.ColorRampItem(most, QColor(color), words)
+            for most, color, words in OBSERVATION_COLORS
+        ]
+    )
+    shader = QgsRasterShader(0.0, 30.0)
+    shader.setRasterShaderFunction(colors)
+    layer.setRenderer(QgsSingleBandPseudoColorRenderer(layer.dataProvider(), 1, shader))
     return layer
 
 

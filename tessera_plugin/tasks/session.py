@@ -90,7 +90,7 @@ class Session(QObject):
         chosen unless told otherwise.
         """
         settings = self._settings
-        stores = (each.store for each in settings.own_stores)
+        stores = (each.store for each in settings.own_stores if each.store)
         asked = snapshot.addresses(settings.archive, *stores, *more)
         access = settings.access(network_settings(settings, paths.data_dir(), asked))
         # the form that is set is a wish: many datasets are published in the other one only
@@ -124,7 +124,9 @@ class Session(QObject):
         from ..engine import (  # noqa: F401, PLC0415
             classify,
             coverage,
+            dpixels,
             embeddings,
+            encode,
             explore,
             live,
             picture,

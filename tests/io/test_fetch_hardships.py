@@ -4,9 +4,7 @@
 
 import dataclasses
 import errno
-import functools
 import os
-import random
 import shutil
 import tempfile
 import time
@@ -15,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tessera_plugin.errors import DiskFull, NotWritable
+from tessera_plugin.errors import DiskFull
 from tessera_plugin.io import cache_files, files
-from tessera_plugin.io.sources import lots, mirrors, rounds, tile_fetch
+from tessera_plugin.io.sources import lots, mirrors, tile_fetch
 from tessera_plugin.io.sources.base import FetchOptions
 from tessera_plugin.io.sources.zarr_store import ZarrStore
 from tessera_plugin.io.zarr import store
 from tessera_plugin.progress import silent
 from tessera_plugin.values import Access, Dataset, State, Window
-from tests import dense_store, fetch_child
+from tests import dense_store
 from tests.both_forms import KINDS, QUICK, archive, assert_true, opened, place, truth
 from tests.servers import FOREVER, Fault, RangeServer
 
@@ -67,27 +65,6 @@ def open_folder():
 def lock_up(folder):
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="folders are made read-only by other means there")
-@both
-def test_a_cache_that_can_only_be_read_is_good_for_what_it_has(server, open_folder, window, form):
-    cache = open_folder / "cache"
-    opened(form, server.url, cache).fetch([window])
-    lock_up(cache)
-    server.clear()
-    start = functools.partial(fetch_child.start, server.url, cache, form=form, user=NOBODY)
-    told = fetch_child.told(start(window))
-    assert (told["failed"], told["error"]) == ([], "")
-    assert told["digest"] == fetch_child.digest(*truth(form))
-    wider = dataclasses.replace(window, height=window.height + 300)
-    told = fetch_child.told(start(wider))
-    assert told["error"] == ""
-    assert {reason for _, reason in told["failed"]} == {rounds.NO_ROOM}
-    assert not server.log, "nobody is asked for what could not be kept"
-    elsewhere = dataclasses.replace(window, row=window.row + 1000)
-    told = fetch_child.told(start(elsewhere))
-    assert told["error"].startswith(NotWritable.__name__)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="folders are made read-only by other means there")
@@ -189,44 +166,3 @@ def test_ranges_that_break_again_and_again_come_in_smaller_ones(tmp_path):
     assert summary.failed == ()
     for got, wanted in zip(source.read(window), provider.truth(window)):
         np.testing.assert_array_equal(got, wanted)
-
-
-# --- killed, and several at once
-
-
-@both
-def test_killed_at_random_moments_nothing_is_wrong_and_the_last_one_ends_it(
-    server, tmp_path, window, form
-):
-    server.bandwidth = 12e6
-    draw = random.Random(form)
-    known = []
-    for _ in range(5):
-        process = fetch_child.start(server.url, tmp_path, window, form=form)
-        asked, deadline = len(server.log), time.monotonic() + 30
-        while len(server.log) == asked and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)  # it has begun
-        time.sleep(draw.uniform(0.0, 0.5))
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        source = opened(form, server.url, tmp_path, offline=True)
-        is_known = source.states(window) != State.UNKNOWN
-        for got, wanted in zip(source.read(window), truth(form)):
-            np.testing.assert_array_equal(got[is_known], wanted[is_known])
-        known.append(is_known.mean())
-    assert known == sorted(known), "nothing is lost again"
-    server.bandwidth = None
-    told = fetch_child.told(fetch_child.start(server.url, tmp_path, window, form=form))
-    assert (told["failed"], told["error"]) == ([], "")
-    assert told["digest"] == fetch_child.digest(*truth(form))
-
-
-@both
-def test_several_processes_fill_one_cache_at_once(server, tmp_path, window, form):
-    server.bandwidth = 40e6
-    running = [fetch_child.start(server.url, tmp_path, window, form=form) for _ in range(2)]
-    for process in running:
-        told = fetch_child.told(process)
-        assert (told["failed"], told["error"]) == ([], "")
-        assert told["digest"] == fetch_child.digest(*truth(form))

@@ -10,8 +10,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -985,34 +983,6 @@ def start_fetch(server, folder, window):
     text = ",".join(map(str, dataclasses.astuple(window)))
     command = [sys.executable, "-c", FETCH, str(ROOT), server.url, str(folder), text]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def test_killed_in_the_middle_the_next_one_goes_on(archive, server, tmp_path):
-    name = "grid_0.15_52.15"
-    tile = tile_window(archive, name)
-    window = Window(31, tile.row + 300, tile.col + 200, 250, 60)
-    archive.tile_arrays("v1.1-cam", 2024, name, (300, 550))
-    server.bandwidth = 8e6
-    process = start_fetch(server, tmp_path, window)
-    source = opened(server, tmp_path)
-    whole = window.height * tile.width * PIXEL_BYTES
-    deadline = time.monotonic() + 30
-    while missing_bytes(archive, source, window, name) == whole:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    missing = missing_bytes(archive, source, window, name)
-    assert 0 < missing < whole
-    server.bandwidth = None
-    time.sleep(0.1)
-    server.clear()
-    summary = source.fetch([window])
-    assert summary.failed == ()
-    assert summary.bytes_fetched == missing
-    assert_same(source.read(window), expected(archive, window))
 
 
 def test_two_processes_fill_one_cache_at_once(archive, server, tmp_path):

@@ -37,6 +37,7 @@ def world():
     made.s2("old", "2023-02-11T10:50:31.024Z", like="first", baseline="04.00", cloud=20)
     far = made.s2("far", "2023-06-01T10:00:00Z", like="first")
     far["geometry"]["coordinates"] = [[[4.6, 50.0], [4.7, 50.0], [4.7, 50.1], [4.6, 50.0]]]
+    made.items["planetary-computer/sentinel-2-l2a"][1]["geometry"] = {"type": "Nonsense"}
     broken = made.s2("broken", "2023-06-02T10:00:00Z", like="first")
     del broken["assets"]["B05"]
     made.s1("up", "2023-05-02T05:00:00Z", "ascending")

@@ -8,8 +8,6 @@ the sample does not.
 
 import dataclasses
 import hashlib
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -741,31 +739,6 @@ def start_fetch(server, folder, window):
     text = ",".join(map(str, dataclasses.astuple(window)))
     command = [sys.executable, "-c", FETCH, str(ROOT), server.url, str(folder), text]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def test_killed_in_the_middle_the_next_one_goes_on(archive, server, tmp_path):
-    window = place(archive, DEMO, 400, 400, 0)
-    held = archive.zarr_window("v1.1", 2024, 31, window.row, window.col, *window.shape)
-    server.bandwidth = 8e6
-    process = start_fetch(server, tmp_path, window)
-    source = opened(server, tmp_path, "v1.1")
-    deadline = time.monotonic() + 30
-    while not (source.states(window) == State.VALID).mean() > 0.1:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    known = (source.states(window) != State.UNKNOWN).mean()
-    assert known < 0.95
-    server.bandwidth = None
-    time.sleep(0.1)
-    server.clear()
-    summary = source.fetch([window])
-    assert summary.failed == ()
-    assert summary.bytes_fetched < (1.15 - known) * window.pixels * 132 + 1_500_000
-    assert_same(source.read(window), ruled(*held)[:2])
 
 
 def test_two_processes_fill_one_cache_at_once(archive, server, tmp_path):

@@ -53,7 +53,12 @@ def _module(name: str) -> Method:
 METHODS: Mapping[str, Method] = {
     **{name: _module(name) for name in ("devices", "speed", "train_mlp", "predict", "unpack")},
     "encode": _module("encode.run"),
+    "encode_estimate": _module("encode.estimate"),
     "encoder_speed": _module("encoders.speed"),
+    "describe_encoder": _module("encoders.describe"),
+    "export_encoder": _module("encoders.export"),
+    "describe_model": _module("models.describe"),
+    "run_model": _module("models.run"),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import numpy as np
-from osgeo import ogr
+from osgeo import gdal, ogr
 
 from ...errors import AccessRefused, ExtentTooLarge, NetworkFailed, NoScenes
 from ...progress import Report, silent
@@ -235,7 +235,7 @@ def _may_meet(footprint: Optional[Mapping[str, Any]], window: Window) -> bool:
     boxes = boxes_of(window)
     if footprint is None or len(boxes) > 1:
         return True
-    shape = ogr.CreateGeometryFromJson(json.dumps(footprint))
+    shape = _shape_of(footprint)
     if shape is None or abs(shape.GetEnvelope()[0]) > 179 or abs(shape.GetEnvelope()[1]) > 179:
         return True
     west, south, east, north = boxes[0]
@@ -245,6 +245,17 @@ def _may_meet(footprint: Optional[Mapping[str, Any]], window: Window) -> bool:
     area = ogr.Geometry(ogr.wkbPolygon)
     area.AddGeometry(around)
     return bool(shape.Intersects(area.Buffer(AROUND_DEG)))
+
+
+def _shape_of(footprint: Mapping[str, Any]) -> Optional[ogr.Geometry]:
+    """Return GDAL's object of GeoJSON; None where it is none, in either of GDAL's modes."""
+    gdal.PushErrorHandler("CPLQuietErrorHandler")
+    try:
+        return ogr.CreateGeometryFromJson(json.dumps(footprint))
+    except RuntimeError:
+        return None
+    finally:
+        gdal.PopErrorHandler()
 
 
 # --- answers

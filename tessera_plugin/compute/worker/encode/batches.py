@@ -14,20 +14,28 @@ from typing import Callable, Dict
 
 from ..job import Job
 from .prepare import Inputs
+from .providers import CPU, is_out_of_memory
 from .session import Encoder, zeros
 
 _SIZES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _MOST_SECONDS = 0.4
 """Of a batch: a cancel waits for it to end."""
 _GOOD_ENOUGH = 0.95
+_USUALLY_LEAST_PX = 32
+"""In smaller batches, what is done for each of them begins to show."""
 
 
 def batch_size(encoder: Encoder, s2: int, s1: int, ceiling_bytes: int, job: Job) -> int:
-    """Return the smallest batch that is nearly as fast per pixel as the fastest that may be taken.
+    """Return how many pixels to encode at a time.
 
+    On the processor the smallest batch that is nearly as fast per pixel as the fastest that may be
+    taken. Elsewhere the largest that the device takes: what is measured differs from run to run,
+    and there the last bits may depend on it.
     `s2` and `s1` are the longest sequences of the scene, `ceiling_bytes` what this process may
-    hold. Raises: JobCancelled.
+    hold. Raises: JobCancelled, and what the first batch raises.
     """
+    if encoder.provider != CPU:
+        return _largest_that_fits(encoder, s2, s1, job)
     before = resident_bytes()
     rates: Dict[int, float] = {}
     for size in _SIZES:
@@ -38,17 +46,32 @@ def batch_size(encoder: Encoder, s2: int, s1: int, ceiling_bytes: int, job: Job)
             break
         try:
             seconds = _seconds(encoder, inputs, job.check)
-        except Exception:
-            if not rates:
+        except Exception as error:
+            if not rates or not is_out_of_memory(error):
                 raise
-            break  # a GPU whose memory is full says so in its own words
+            break
         if rates and seconds > _MOST_SECONDS:
             break
         rates[size] = size / seconds
         if 2 * seconds > _MOST_SECONDS:
             break
-    fastest = max(rates.values())
-    return next(size for size, rate in rates.items() if rate >= _GOOD_ENOUGH * fastest)
+    usual = {size: rate for size, rate in rates.items() if size >= _USUALLY_LEAST_PX}
+    chosen = usual or {size: rates[size] for size in [max(rates)]}
+    fastest = max(chosen.values())
+    return next(size for size, rate in chosen.items() if rate >= _GOOD_ENOUGH * fastest)
+
+
+def _largest_that_fits(encoder: Encoder, s2: int, s1: int, job: Job) -> int:
+    for size in reversed(_SIZES):
+        try:
+            seconds = _seconds(encoder, zeros(encoder.spec, size, s2, s1), job.check)
+        except Exception as error:
+            if size == _SIZES[0] or not is_out_of_memory(error):
+                raise
+            continue
+        if seconds <= _MOST_SECONDS:
+            return size
+    return _SIZES[0]
 
 
 def _seconds(encoder: Encoder, inputs: Inputs, check: Callable[[], None]) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, List, Tuple
+from typing import Any, Callable, List, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,10 @@ class Pixels:
         return self.bands.shape[1]
 
 
+def _go_on() -> None:
+    """Nobody wants it to end."""
+
+
 @dataclass(frozen=True)
 class Tile:
     """A tile folder whose files fit together; the pixels stay on disk."""
@@ -68,25 +72,27 @@ class Tile:
         """How many Sentinel-1 observations a pixel may have."""
         return len(self.ascending_doys) + len(self.descending_doys)
 
-    def read(self, rows: slice, cols: slice) -> Pixels:
-        """Return the pixels of a part, row by row from the north-west.
+    def read(self, rows: slice, cols: slice, check: Callable[[], None] = _go_on) -> Pixels:
+        """Return the pixels of a part, row by row from the north-west; `check` may end it.
 
         Raises: InputUnusable if a file is no longer there.
         """
-        bands = _read(self.folder / "bands.npy", rows, cols)
+        bands = _read(self.folder / "bands.npy", rows, cols, check)
         return Pixels(
             bands=bands.astype(np.uint16, copy=False),
             # Any number but 0 is clear: some writers store 255.
-            is_clear=_read(self.folder / "masks.npy", rows, cols) != 0,
+            is_clear=_read(self.folder / "masks.npy", rows, cols, check) != 0,
             s2_doys=self.s2_doys,
-            ascending=self._orbit("sar_ascending", rows, cols, bands.shape[1]),
+            ascending=self._orbit("sar_ascending", rows, cols, bands.shape[1], check),
             ascending_doys=self.ascending_doys,
-            descending=self._orbit("sar_descending", rows, cols, bands.shape[1]),
+            descending=self._orbit("sar_descending", rows, cols, bands.shape[1], check),
             descending_doys=self.descending_doys,
         )
 
-    def _orbit(self, name: str, rows: slice, cols: slice, count: int) -> NDArray[np.int16]:
-        codes = _read(self.folder / f"{name}.npy", rows, cols)
+    def _orbit(
+        self, name: str, rows: slice, cols: slice, count: int, check: Callable[[], None]
+    ) -> NDArray[np.int16]:
+        codes = _read(self.folder / f"{name}.npy", rows, cols, check)
         if not len(codes):
             return np.zeros((0, count, len(POLARISATIONS)), np.int16)
         return codes.astype(np.int16, copy=False)
@@ -141,7 +147,7 @@ def _open_doys(path: Path, count: int) -> NDArray[np.int32]:
     return found.astype(np.int32)
 
 
-def _read(path: Path, rows: slice, cols: slice) -> NDArray[Any]:
+def _read(path: Path, rows: slice, cols: slice, check: Callable[[], None]) -> NDArray[Any]:
     """Return (T, n) or (T, n, channels) of a part.
 
     Each date is mapped for itself: pages around those that were read count as memory of this
@@ -151,6 +157,7 @@ def _read(path: Path, rows: slice, cols: slice) -> NDArray[Any]:
     height, width = whole[:0, rows, cols].shape[1:3]
     found = np.empty((len(whole), height, width, *whole.shape[3:]), whole.dtype)
     for date in range(len(whole)):
+        check()
         found[date] = _open(path)[date, rows, cols]
     return found.reshape(len(whole), height * width, *whole.shape[3:])
 

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Sequence, Tuple
+
 
 class InputUnusable(Exception):  # noqa: N818 - named as the errors of the plugin are
     """A file of the scene is missing, or isn't what the format says."""
@@ -31,3 +33,11 @@ class OtherRun(Exception):  # noqa: N818
         super().__init__(f"{path} holds blocks of another run; what differs: {differs}")
         self.path = path
         self.differs = differs
+
+
+class OutputNotFinite(Exception):  # noqa: N818
+    """An encoder gave numbers that are none; the blocks that this happened in are not written."""
+
+    def __init__(self, blocks: Sequence[Tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"block {name}: {what}" for name, what in blocks))
+        self.blocks = tuple(blocks)

@@ -48,6 +48,11 @@ class Looks:
         ):
             self._seen[name].add(codes[(codes != 0).any(axis=2)])
 
+    def merge(self, other: Looks) -> None:
+        """Have seen what another has seen."""
+        for name, seen in other._seen.items():
+            self._seen[name].merge(seen)
+
     def warnings(self) -> Warnings:
         """Return what is not as usual, as facts.
 
@@ -84,6 +89,11 @@ class _Seen:
         bins = np.maximum(raw, 0).astype(np.intp) // _BIN
         counted = [np.bincount(band, minlength=_BINS) for band in bins.T]
         self._histograms += np.stack(counted)
+
+    def merge(self, other: _Seen) -> None:
+        self.count += other.count
+        self._sums += other._sums
+        self._histograms += other._histograms
 
     def mean_z(self) -> NDArray[np.float64]:
         means = self._sums / self.count

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,16 +86,26 @@ class Prepared:
         counts: NDArray[np.uint16] = np.stack(found, axis=1).astype(np.uint16)
         return counts
 
-    def batches(self, most_px: int) -> Iterator[Ints]:
-        """Yield the pixels to encode, at most so many at a time, all of them equally long."""
+    def alike(self) -> List[Ints]:
+        """Return the pixels to encode, those that are equally long together."""
         px = np.flatnonzero(self.is_encoded)
         s2, s1 = (lengths[px] for lengths in self._lengths)
         order = np.lexsort((s1, s2))
-        ordered = px[order]
         ends = np.flatnonzero(np.diff(s2[order]) | np.diff(s1[order])) + 1
-        for alike in np.split(ordered, ends):
-            for start in range(0, len(alike), most_px):
-                yield alike[start : start + most_px]
+        return np.split(px[order], ends) if len(px) else []
+
+    def batches(self, most_px: Callable[[], int]) -> Iterator[Ints]:
+        """Yield the pixels to encode, equally long, at most as many as `most_px` says by then."""
+        for alike in self.alike():
+            start = 0
+            while start < len(alike):
+                stop = start + max(most_px(), 1)
+                yield alike[start:stop]
+                start = stop
+
+    def lengths(self, px: Ints) -> Tuple[int, int]:
+        """Return the lengths of the two sequences of pixels that are equally long."""
+        return int(self._lengths[0][px[0]]), int(self._lengths[1][px[0]])
 
     def inputs(self, px: Ints, draw: int = 0) -> Inputs:
         """Return the inputs of pixels that are equally long; `draw` counts the random choices."""
@@ -133,12 +143,17 @@ def _series(entry: Input, streams: Dict[str, _Raw], sampling: Sampling) -> _Seri
     epsilons = np.array([[stream.epsilon] for stream in entry.streams], np.float32)
     return _Series(
         name=entry.name,
-        raw=np.concatenate([raw for raw, _, _ in raws]),
+        raw=_joined([raw for raw, _, _ in raws]),
         is_valid=is_valid,
         doys=np.concatenate([doys for _, _, doys in raws]).astype(np.float32),
         mean=np.repeat(means, dates, axis=0),
         divisor=np.repeat(stds + epsilons, dates, axis=0),
     )
+
+
+def _joined(parts: Sequence[_Codes]) -> _Codes:
+    """Return arrays one after the other; a single one as it is, since a copy takes its memory."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _is_seen(pixels: Pixels) -> NDArray[np.bool_]:

@@ -6,28 +6,32 @@ from __future__ import annotations
 
 import hashlib
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
-from ..encoders.spec import EMPTY_REFUSED
+from ..encoders.spec import EMPTY_REFUSED, EncoderSpec
 from ..job import Job
+from .ahead import one_ahead
 from .batches import batch_size
-from .blocks import Part, Store, parts
+from .blocks import Part, Store, nearest_first, parts
+from .counts import Counts
 from .dpixel import Tile, open_tile
-from .errors import InputUnusable
+from .errors import InputUnusable, OutputNotFinite
 from .looks import Looks
-from .prepare import Inputs, Prepared
-from .quantise import quantise
-from .sampling import Ints, Keys, keys_of, lengths_of
+from .pace import Pace
+from .preview import Preview
+from .progress import Progress
+from .providers import CPU
+from .sampling import lengths_of
 from .session import Encoder, open_encoder
+from .work import NotFinite, Ready, Work
 
-_REPORT_S = 0.25
+_PREVIEW_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,10 @@ class Params:
     col: int
     depth: int = 0
     """How many of the numbers of an embedding to keep; 0 is all. Only what the encoder allows."""
+    near: Optional[Sequence[int]] = None
+    """Row and column of the zone grid: the blocks nearest to it come first. The middle if None."""
+    preview_stride: int = 0
+    """Encode every so-many-th row and column before all else (further apart in large scenes)."""
     providers: Tuple[str, ...] = ()
     """What onnxruntime is to compute on, in this order; none is the best that works."""
     threads: int = 0
@@ -60,155 +68,192 @@ class Params:
 def run(params: Mapping[str, Any], job: Job) -> Dict[str, object]:
     """Write the blocks that are not there yet; return how it went.
 
-    Events: `{"device": provider, "refused": [[provider, reason]], "batch_px": n}` before the first
-    block, `{"block": path, "warnings": [facts]}` after each; for the warnings see looks.py.
-    Raises: InputUnusable, EncoderUnusable, OtherRun, NoRoom, OSError, ValueError for a depth that
-    the encoder does not allow.
+    Events: `{"device": provider, "refused": [[provider, reason]], "batch_px": n, "notes":
+    [sentence]}` before the first block and where a device fails; `{"preview": path, "stride": n,
+    "row": r, "col": c, "pixels": n}` each time that it has more (see preview.py);
+    `{"block": path, "warnings": [facts]}` after each block; for the warnings see looks.py.
+    Raises: InputUnusable, EncoderUnusable, OtherRun, OutputNotFinite, NoRoom, OSError, ValueError
+    for a depth that the encoder does not allow.
     """
     p = Params(**params)
     tile = open_tile(Path(p.tile))
     job.check()
     encoder = open_encoder(p.encoder, tuple(p.providers), p.threads)
     job.check()
-    depth = _depth(encoder, p.depth)
-    _check_dates(tile, encoder)
+    depth = depth_of(encoder.spec, p.depth)
+    _check_dates(tile, encoder.spec)
     store = Store(Path(p.out), depth, _identity(p, tile, encoder, depth))
-    every = parts(tile.height, tile.width, p.row, p.col)
-    missing = [part for part in every if not store.has(part)]
-    batch_px = p.batch_px or (_batch_px(tile, encoder, p.memory_bytes, job) if missing else 0)
-    told = {"device": encoder.provider, "refused": encoder.refused, "batch_px": batch_px}
-    job.event(told)
-    progress = _Progress(job, tile.height * tile.width, sum(part.pixels for part in missing))
-    looks = Looks(encoder.spec)
-    work = _Run(p, tile, encoder, store, batch_px, progress, looks)
-    encoded = 0
-    for part in missing:
-        encoded += work.encode(part)
-        job.event({"block": str(store.path(part)), "warnings": looks.warnings()})
+    counts = Counts()
+    missing = _missing(_in_order(tile, p), store, counts, job)
+    batch_px = p.batch_px or (batch_of(tile, encoder, p.memory_bytes, job) if missing else 0)
+    with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as making:
+        pace = Pace(encoder, batch_px, lambda: open_encoder(p.encoder, (CPU,), p.threads))
+        work = Work(tile, encoder.spec, pace, store.record, p.row, p.col, p.seed, job, making)
+        progress = Progress(job, tile.height * tile.width, sum(part.pixels for part in missing))
+        whole = _Run(work, store, progress, counts, reading)
+        whole.tell_device()
+        preview = Preview(store.folder, tile.height, tile.width, depth, p.preview_stride)
+        if p.preview_stride > 0 and missing:
+            whole.make_preview(preview, missing)
+        whole.make_blocks(missing)
+        preview.remove()
     return {
-        **told,
-        "blocks": len(every),
+        **whole.device(),
+        "blocks": len(parts(tile.height, tile.width, p.row, p.col)),
         "blocks_encoded": len(missing),
-        "pixels_encoded": encoded,
+        "pixels_encoded": whole.encoded_px,
+        "counts": vars(counts),
         "depth": depth,
         "space": encoder.spec.space,
         "seconds": progress.seconds,
-        "warnings": looks.warnings(),
+        "warnings": whole.looks.warnings(),
     }
 
 
-@dataclass(frozen=True)
 class _Run:
-    """What every block needs."""
+    """The parts of a scene, one after the other."""
 
-    params: Params
-    tile: Tile
-    encoder: Encoder
-    store: Store
-    batch_px: int
-    progress: _Progress
-    looks: Looks
+    def __init__(
+        self,
+        work: Work,
+        store: Store,
+        progress: Progress,
+        counts: Counts,
+        reading: ThreadPoolExecutor,
+    ) -> None:
+        self.looks = Looks(work.spec)
+        self.encoded_px = 0
+        self._work, self._store, self._progress = work, store, progress
+        self._counts, self._reading = counts, reading
+        self._notes_told = 0
 
-    def encode(self, part: Part) -> int:
-        """Make a block and keep it; return how many pixels have an embedding."""
-        self.progress.job.check()
-        pixels = self.tile.read(part.rows, part.cols)
-        self.looks.add(pixels)
-        prepared = Prepared(pixels, self.encoder.spec, self._keys(part))
-        block = self.store.empty()
-        inner = block[part.row : part.row + part.height, part.col : part.col + part.width]
-        found = inner.ravel()  # a copy: the block's rows are longer than the part's
-        found["seen"] = prepared.counts
-        self.progress.add(int((~prepared.is_encoded).sum()))
-        for px, embeddings in self._embedded(prepared):
-            codes, scales = quantise(embeddings[:, : found["codes"].shape[1]])
-            found["codes"][px], found["scale"][px] = codes, scales
-        inner[...] = found.reshape(inner.shape)
-        self.store.keep(part, block)
-        return int(np.isfinite(found["scale"]).sum())
+    def device(self) -> Dict[str, object]:
+        """Return what computes, what does not, and what happened to it."""
+        pace = self._work.pace
+        return {
+            "device": pace.provider,
+            "refused": list(pace.refused),
+            "batch_px": pace.batch_px,
+            "notes": list(pace.notes),
+        }
 
-    def _keys(self, part: Part) -> Keys:
-        rows = np.arange(part.rows.start, part.rows.stop) + self.params.row
-        cols = np.arange(part.cols.start, part.cols.stop) + self.params.col
-        return keys_of(self.params.seed, np.repeat(rows, part.width), np.tile(cols, part.height))
+    def tell_device(self) -> None:
+        """Tell it."""
+        self._notes_told = len(self._work.pace.notes)
+        self._work.job.event(self.device())
 
-    def _embedded(self, prepared: Prepared) -> Iterator[Tuple[Ints, NDArray[np.float32]]]:
-        """Yield pixels and their embeddings; the next inputs are made on another thread."""
-        draws = self.encoder.spec.sampling.draws
-        batches = prepared.batches(self.batch_px)
-        wanted = [(px, draw) for px in batches for draw in range(draws)]
-        total: Any = 0
-        with ThreadPoolExecutor(1) as pool:
-            for (px, draw), inputs in _one_ahead(pool, prepared.inputs, wanted):
-                self.progress.job.check()
-                total = self.encoder.run(inputs) + (total if draw else 0)
-                if draw == draws - 1:
-                    yield px, total / np.float32(draws)
-                    self.progress.add(len(px))
+    def make_preview(self, preview: Preview, missing: Sequence[Part]) -> None:
+        """Encode the lattice, the parts in the order of the blocks, and show it as it grows."""
+        wanted = [(part, place) for part in missing for place in preview.of(part)]
+        done, shown = 0, time.monotonic() - _PREVIEW_EVERY_S
+        for number, ((part, _), ready) in enumerate(self._ahead(wanted), 1):
+            self._work.job.check()
+            try:
+                records = self._work.records(ready, lambda _px: None)
+            except NotFinite:
+                continue  # its block will tell
+            preview.put(part, records)
+            done += records.size
+            if time.monotonic() - shown >= _PREVIEW_EVERY_S or number == len(wanted):
+                preview.write()
+                self._work.job.event(self._told_of(preview, done))
+                self._progress.tell(f"preview, {done:,} of {preview.pixels:,} pixels")
+                shown = time.monotonic()
+
+    def _told_of(self, preview: Preview, done: int) -> Dict[str, object]:
+        row, col = preview.first
+        return {
+            "preview": str(preview.path),
+            "stride": preview.stride,
+            "row": self._work.row + row,
+            "col": self._work.col + col,
+            "pixels": done,
+        }
+
+    def make_blocks(self, missing: Sequence[Part]) -> None:
+        """Encode the blocks. One with numbers that are none is left out and told in the end.
+
+        Raises: OutputNotFinite, at once if the first is such a block.
+        """
+        failed: List[Tuple[str, str]] = []
+        self._progress.begin_blocks()
+        wanted = [(part, (part.rows, part.cols)) for part in missing]
+        for (part, _), ready in self._ahead(wanted):
+            self._work.job.check()
+            self.looks.merge(ready.looks)
+            try:
+                records = self._work.records(ready, self._progress.add)
+            except NotFinite as error:
+                failed.append((part.name, str(error)))
+                if not self.encoded_px:
+                    break
+                continue
+            self._keep(part, records)
+        if failed:
+            raise OutputNotFinite(failed)
+
+    def _keep(self, part: Part, records: Any) -> None:  # noqa: ANN401 - records of blocks.py
+        block = self._store.empty()
+        part.within(block)[...] = records
+        self._store.keep(part, block)
+        self._counts.add(records)
+        self.encoded_px += int(np.isfinite(records["scale"]).sum())
+        if len(self._work.pace.notes) > self._notes_told:
+            self.tell_device()
+        path = str(self._store.path(part))
+        self._work.job.event({"block": path, "warnings": self.looks.warnings()})
+
+    def _ahead(self, wanted: Sequence[Tuple[Part, Any]]) -> Any:  # noqa: ANN401
+        def read(asked: Tuple[Part, Any]) -> Ready:
+            return self._work.read(asked[1])
+
+        return one_ahead(self._reading, read, wanted)
 
 
-def _one_ahead(
-    pool: ThreadPoolExecutor,
-    make: Callable[[Ints, int], Inputs],
-    wanted: Sequence[Tuple[Ints, int]],
-) -> Iterator[Tuple[Tuple[Ints, int], Inputs]]:
-    """Yield what was asked for with what was made of it, while the next is made."""
-    waiting: List[Future[Inputs]] = []
-    for number, asked in enumerate(wanted):
-        later = wanted[number + len(waiting) : number + 2]
-        waiting.extend(pool.submit(make, *each) for each in later)
-        yield asked, waiting.pop(0).result()
+def _in_order(tile: Tile, p: Params) -> List[Part]:
+    """Return the blocks of a scene in the order in which they are encoded."""
+    every = parts(tile.height, tile.width, p.row, p.col)
+    if p.near is None:
+        return nearest_first(every, tile.height / 2, tile.width / 2)
+    row, col = p.near
+    return nearest_first(every, row - p.row, col - p.col)
 
 
-class _Progress:
-    """Tells how many pixels are done, and how long the rest will take."""
-
-    def __init__(self, job: Job, total: int, missing: int) -> None:
-        self.job = job
-        self._total, self._missing, self._done = total, missing, 0
-        self._started = time.monotonic()
-        self._told = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """Since the first block began."""
-        return time.monotonic() - self._started
-
-    def add(self, pixels: int) -> None:
-        """Count pixels, check for a cancel, and tell now and then."""
-        self._done += pixels
-        now = time.monotonic()
-        if now - self._told < _REPORT_S and self._done < self._missing:
-            self.job.check()
-            return
-        self._told = now
-        left = self._missing - self._done
-        before = self._total - self._missing  # by a run that was stopped
-        seconds = self.seconds / max(self._done, 1) * left
-        text = f"{before + self._done:,} of {self._total:,} pixels"
-        if left:
-            text += f", {seconds:.0f} s left"
-        self.job.report((before + self._done) / self._total, text)
+def _missing(every: Sequence[Part], store: Store, counts: Counts, job: Job) -> List[Part]:
+    """Return the blocks that are not there, and count the pixels of those that are."""
+    missing = []
+    for part in every:
+        job.check()
+        block = store.read(part)
+        if block is None:
+            missing.append(part)
+        else:
+            counts.add(part.within(block))
+    return missing
 
 
-def _depth(encoder: Encoder, wanted: int) -> int:
-    """Return how many numbers are kept. Most encoders must not be cut at will."""
-    output = encoder.spec.output
+def depth_of(spec: EncoderSpec, wanted: int) -> int:
+    """Return how many numbers are kept. Most encoders must not be cut at will.
+
+    Raises: ValueError.
+    """
+    output = spec.output
     if wanted in {0, output.kept_dimension}:
         return output.kept_dimension
     if wanted not in output.prefixes:
-        raise ValueError(f"{encoder.spec.name} must not be cut to {wanted} dimensions")
+        raise ValueError(f"{spec.name} must not be cut to {wanted} dimensions")
     return wanted
 
 
-def _check_dates(tile: Tile, encoder: Encoder) -> None:
+def _check_dates(tile: Tile, spec: EncoderSpec) -> None:
     """Raise InputUnusable if a sensor that the encoder can't do without has no date."""
-    if encoder.spec.sampling.empty == EMPTY_REFUSED and not tile.most_s1:
-        expected = f"Sentinel-1 dates, which {encoder.spec.name} can't do without"
+    if spec.sampling.empty == EMPTY_REFUSED and not tile.most_s1:
+        expected = f"Sentinel-1 dates, which {spec.name} can't do without"
         raise InputUnusable(str(tile.folder), expected, "none")
 
 
-def _batch_px(tile: Tile, encoder: Encoder, ceiling_bytes: int, job: Job) -> int:
+def batch_of(tile: Tile, encoder: Encoder, ceiling_bytes: int, job: Job) -> int:
+    """Return how many pixels of a scene go at a time."""
     most = np.array([len(tile.s2_doys), tile.most_s1], np.intp)
     s2, s1 = lengths_of(most, encoder.spec.sampling)
     return batch_size(encoder, int(s2), int(s1), ceiling_bytes, job)

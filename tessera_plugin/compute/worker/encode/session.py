@@ -4,33 +4,20 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, Sequence, Tuple
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from ..encoders.spec import KEY, EncoderSpec, Input, SelfTest, spec_from_text
+from ..onnx_safety import ModelUnusable, check_model
 from .dpixel import Pixels
 from .errors import EncoderUnusable
 from .prepare import Inputs, Prepared
+from .providers import CPU, options_of, reason_of, threads_of, to_try
 from .sampling import Ints, keys_of
-
-PROVIDERS: Mapping[str, Mapping[str, str]] = {
-    # Rounding inputs of products to 10 bits is on by default; the result is to be float32.
-    "CUDAExecutionProvider": {"use_tf32": "0"},
-    "TensorrtExecutionProvider": {},
-    "DmlExecutionProvider": {},
-    "CoreMLExecutionProvider": {},
-    "OpenVINOExecutionProvider": {},
-    "CPUExecutionProvider": {},
-}
-"""What onnxruntime may compute on, the best first, and how. TensorRT comes after CUDA, since it
-builds an engine for each new shape, which takes minutes."""
-
-_MOST_THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -65,17 +52,16 @@ class Encoder:
 def open_encoder(path: str, providers: Sequence[str] = (), threads: int = 0) -> Encoder:
     """Return the encoder of an ONNX file on the first provider that passes its self-test.
 
-    `providers` are tried in this order, those of PROVIDERS where none is given; `threads` 0 takes
-    all processors.
+    `providers` are tried in this order, those of PROVIDERS where none is given, and the processor
+    in any case; `threads` 0 takes all processors.
     Raises: EncoderUnusable if the file is none, or passes nowhere.
     """
-    there = onnxruntime.get_available_providers()
-    refused: List[Tuple[str, str]] = []
-    for provider in providers or PROVIDERS:
-        if provider not in there:
-            if providers:
-                refused.append((provider, "it is not there"))
-            continue
+    try:
+        check_model(path)
+    except ModelUnusable as error:
+        raise EncoderUnusable(path, error.reason) from error
+    chosen, refused = to_try(providers, onnxruntime.get_available_providers())
+    for provider in chosen:
         try:
             session = _session(path, provider, threads)
             encoder = Encoder(_spec(session), provider, tuple(refused), session)
@@ -83,7 +69,7 @@ def open_encoder(path: str, providers: Sequence[str] = (), threads: int = 0) -> 
             _probe(encoder)
             _self_test(encoder)
         except Exception as error:  # noqa: BLE001 - whatever a driver does, the next one is tried
-            refused.append((provider, f"{error}".splitlines()[0] if f"{error}" else repr(error)))
+            refused.append((provider, reason_of(error)))
             continue
         return encoder
     raise EncoderUnusable(path, "; ".join(f"{provider}: {why}" for provider, why in refused))
@@ -91,17 +77,14 @@ def open_encoder(path: str, providers: Sequence[str] = (), threads: int = 0) -> 
 
 def _session(path: str, provider: str, threads: int) -> Any:  # noqa: ANN401
     options = onnxruntime.SessionOptions()
-    processors = min(os.cpu_count() or 1, _MOST_THREADS)
-    options.intra_op_num_threads = min(threads or processors, processors)
+    options.intra_op_num_threads = threads_of(threads)
     options.inter_op_num_threads = 1
     # Threads that wait in a loop would take the processors from QGIS.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     if provider == "DmlExecutionProvider":
         options.enable_mem_pattern = False  # DirectML can't
-    chosen = [(provider, dict(PROVIDERS.get(provider, {})))]
-    if provider != "CPUExecutionProvider":
-        chosen.append(("CPUExecutionProvider", {}))
+    chosen = [(name, options_of(name)) for name in dict.fromkeys((provider, CPU))]
     session = onnxruntime.InferenceSession(path, options, providers=chosen)
     if provider not in session.get_providers():  # it takes the CPU instead, and says nothing
         raise RuntimeError("its libraries or its driver could not be loaded")
@@ -162,7 +145,7 @@ def _self_test(encoder: Encoder) -> None:
     prepared = Prepared(pixels, encoder.spec, keys_of(0, zero, zero))
     wanted = np.array(test.expected, np.float32)
     tried = 0
-    for px in prepared.batches(pixels.count):
+    for px in prepared.alike():
         together = encoder.embed(prepared, px)
         alone = np.concatenate([encoder.embed(prepared, px[i : i + 1]) for i in range(len(px))])
         for found, way in ((together, "together"), (alone, "alone")):

@@ -4,20 +4,33 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from dataclasses import dataclass, replace
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 import onnx
+import onnxruntime as ort
 import torch
 
 from ..arrays import draft
-from .checkpoint import Checkpoint, read_checkpoint
-from .graph import OUTPUT, ExportRefused, open_session, to_onnx
-from .parity import measure
-from .releases import LICENCE, RULES, inputs_of
-from .self_test import make_self_test
+from ..encode.errors import EncoderUnusable
+from ..job import Job
+from .architectures import Encoder
+from .builder import OUTPUT
+from .calibration import calibration_of
+from .checkpoint import Checkpoint, CheckpointRefused, read_checkpoint
+from .describe import describe
+from .graph import ExportRefused, open_session, to_onnx
+from .parity import by_graph, by_torch, measure
+from .progress import Report, part, silent
+from .reduced import half, int8, loss_of
+from .releases import OFFICIAL_STUDENTS, RULES, inputs_of, licence_of
+from .self_test import TOLERANCE_OF_SPREAD, make_self_test
 from .spec import (
     DAY_OF_YEAR,
+    FLOAT32,
+    INT8,
     KEY,
+    PRECISIONS,
     SCHEMA,
     EncoderSpec,
     Output,
@@ -25,29 +38,82 @@ from .spec import (
     spec_from_text,
     spec_to_text,
 )
+from .work import work_of
 
 EXPORTER = "Tessera for QGIS"
 
-OFFICIAL = {
-    "bc9929e3643dfab2744c2ce14e7c14f698703a94e9562e4e0982f9d6540b0691": "nano",
-    "92619d4ffc2936895f145fdcf710140b58c23c860e02f01873828b10c6958d95": "small",
-    "3823be7db9d9cfc93f3c2a47c7699be82821ab4e1117d4d2befdb746941ee96e": "medium",
-    "b5f20239dbb1849c01a3e407b095aafe39b0bf764300206af78cb9b85f9ec1e1": "large",
-}
-"""SHA-256 of the released v2 students, as others have published them."""
+
+@dataclass(frozen=True)
+class Params:
+    """What the client asks for."""
+
+    checkpoint: str
+    """The official file."""
+    out: str
+    """The ONNX file to write."""
+    data_source: str = "unstated"
+    """For v1.1 "mpc" or "aws", as its release is called; other generations have one normalisation
+    and take "unstated"."""
+    heads: Optional[int] = None
+    """Attention heads, only for a v1 network that has not the official size."""
+    precision: str = FLOAT32
+    """One of PRECISIONS."""
+    calibration: str = ""
+    """A d-pixel folder to take the ranges of int8 from; without one, made-up observations."""
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What to call weights of the official form that are no official ones."""
+
+    name: str
+    """Without "tessera"; the title is made of it."""
+    space: str
+    licence: str
+
+
+def run(params: Mapping[str, Any], job: Job) -> Dict[str, object]:
+    """Write an encoder file and return `describe` of it.
+
+    Raises: EncoderUnusable with the reason why a checkpoint is not exported; NoRoom, OSError.
+    """
+    p = Params(**params)
+    try:
+        export_encoder(
+            p.checkpoint,
+            p.out,
+            p.data_source,
+            p.heads,
+            precision=p.precision,
+            calibration=p.calibration,
+            report=job.report,
+        )
+    except (CheckpointRefused, ExportRefused) as error:
+        raise EncoderUnusable(p.checkpoint, str(error)) from error
+    return describe(p.out)
 
 
 def export_encoder(
-    path: str, out: str, data_source: str = "unstated", heads: Optional[int] = None
+    path: str,
+    out: str,
+    data_source: str = "unstated",
+    heads: Optional[int] = None,
+    *,
+    precision: str = FLOAT32,
+    calibration: str = "",
+    named: Optional[Naming] = None,
+    report: Report = silent,
 ) -> EncoderSpec:
     """Write the encoder of a checkpoint as ONNX, whole or not at all, and return what it says.
 
-    `data_source`: for v1.1 "mpc" or "aws", as its release is called; other generations have one
-    normalisation and take "unstated". `heads`: see read_checkpoint.
+    For what the parameters mean see Params; `named` replaces name, space and licence.
 
-    Raises: CheckpointRefused; ExportRefused where torch and ONNX Runtime differ by more than 1e-4
-    of the output's spread, or a batch or time axis came out fixed; NoRoom; OSError.
+    Raises: CheckpointRefused; ExportRefused where torch and ONNX Runtime differ by more than the
+    precision allows, or a batch or time axis came out fixed; NoRoom; OSError.
     """
+    if precision not in PRECISIONS:
+        raise ExportRefused(f"precision must be {' or '.join(PRECISIONS)}")
+    report(0.0, "reading the checkpoint")
     checkpoint = read_checkpoint(path, heads)
     rules = RULES[checkpoint.generation]
     scaling = rules.scaling.get(data_source)
@@ -55,13 +121,41 @@ def export_encoder(
         known = " or ".join(sorted(rules.scaling))
         raise ExportRefused(f"the data source of v{checkpoint.generation} must be {known}")
     _refuse_other_source(checkpoint.file, data_source)
-    inputs = inputs_of(scaling)
     encoder = checkpoint.encoder()
+    report(0.1, "writing the graph")
     model = to_onnx(encoder)
-    parity = measure(encoder, open_session(model), inputs[1], rules.sampling)
+    share = 0.9 if precision == FLOAT32 else 0.4
+    spec = _described(
+        checkpoint, encoder, open_session(model), data_source, part(report, 0.2, share)
+    )
+    if named is not None:
+        source = replace(spec.source, licence=named.licence)
+        spec = replace(spec, name=named.name, space=named.space, source=source)
+    if precision != FLOAT32:
+        rest = part(report, share, 0.9)
+        model, spec = _reduced(
+            encoder, model, spec, precision, calibration=calibration, report=rest
+        )
+    report(0.95, "writing the file")
+    _write(model, spec, out)
+    return spec
+
+
+def _described(
+    checkpoint: Checkpoint,
+    encoder: Encoder,
+    session: ort.InferenceSession,
+    data_source: str,
+    report: Report,
+) -> EncoderSpec:
+    """Return what the file in float32 says, after it was compared with the network."""
+    rules = RULES[checkpoint.generation]
+    inputs = inputs_of(rules.scaling[data_source])
+    parity = measure(encoder, session, inputs[1], rules.sampling, report)
     output = _output(checkpoint, rules.kept_dimension)
     name = _name(checkpoint, data_source)
-    spec = EncoderSpec(
+    tolerance = TOLERANCE_OF_SPREAD[FLOAT32] * parity.output_spread
+    return EncoderSpec(
         schema=SCHEMA,
         name=name,
         generation=checkpoint.generation,
@@ -69,7 +163,10 @@ def export_encoder(
         data_source=data_source,
         space=_space(name, checkpoint),
         heads=checkpoint.shape.heads,
-        precision="float32",
+        precision=FLOAT32,
+        loss=None,
+        is_fast_preview=False,
+        gflop_per_px=work_of(checkpoint.shape),
         is_order_sensitive=not checkpoint.generation.startswith("2.0"),
         s2=inputs[0],
         s1=inputs[1],
@@ -77,12 +174,52 @@ def export_encoder(
         sampling=rules.sampling,
         output=output,
         quantisation=rules.quantisation,
-        source=Source(checkpoint.file, checkpoint.sha256, LICENCE, _exporter()),
+        source=Source(
+            checkpoint.file,
+            checkpoint.sha256,
+            licence_of(checkpoint.file, checkpoint.sha256),
+            _exporter(),
+        ),
         parity=parity,
-        self_test=make_self_test(encoder, inputs, rules.sampling, output, parity.output_spread),
+        self_test=make_self_test(by_torch(encoder), inputs, rules.sampling, output, tolerance),
     )
-    _write(model, spec, out)
-    return spec
+
+
+def _reduced(
+    encoder: Encoder,
+    model: onnx.ModelProto,
+    spec: EncoderSpec,
+    precision: str,
+    *,
+    calibration: str,
+    report: Report,
+) -> Tuple[onnx.ModelProto, EncoderSpec]:
+    """Return graph and description with fewer bits; `model` and `spec` are those of float32."""
+    data = calibration_of(calibration, spec)
+    is_int8 = precision == INT8
+    fewer = int8(encoder, data, part(report, 0.0, 0.5)) if is_int8 else half(encoder)
+    session = open_session(fewer)
+    loss = loss_of(session, open_session(model), spec, data, part(report, 0.5, 0.7))
+    if is_int8:
+        loss = replace(loss, calibration=data.words)
+    parity = measure(
+        encoder, session, spec.s1, spec.sampling, part(report, 0.7, 1.0), precision=precision
+    )
+    # What int8 gives is the same wherever it runs: its own result shows more than float32's.
+    embed = by_graph(session) if is_int8 else by_torch(encoder)
+    tolerance = TOLERANCE_OF_SPREAD[precision] * parity.output_spread
+    test = make_self_test(embed, (spec.s2, spec.s1), spec.sampling, spec.output, tolerance)
+    preview = "" if loss.is_faithful else "-preview"
+    return fewer, replace(
+        spec,
+        name=f"{spec.name}-{precision}",
+        space=f"{spec.space}{'-' + precision + preview if preview else ''}",
+        precision=precision,
+        loss=loss,
+        is_fast_preview=not loss.is_faithful,
+        parity=parity,
+        self_test=test,
+    )
 
 
 def _write(model: onnx.ModelProto, spec: EncoderSpec, out: str) -> None:
@@ -115,7 +252,7 @@ def _name(checkpoint: Checkpoint, data_source: str) -> str:
 
 def _space(name: str, checkpoint: Checkpoint) -> str:
     """Return the name of the embedding space: the release's, if these are its very weights."""
-    if OFFICIAL.get(checkpoint.sha256) == checkpoint.size != "":
+    if OFFICIAL_STUDENTS.get(checkpoint.sha256) == checkpoint.size != "":
         return name
     return f"{name}-{checkpoint.sha256[:12]}"
 

@@ -9,24 +9,22 @@ both say the same is measured before a file is written (parity.py).
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Sequence
+from typing import List, Optional, Tuple
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 from torch import nn
 
-from .architectures import S1_BANDS, S2_BANDS, Attention, Backbone, Encoder, Layer
+from .architectures import Attention, Backbone, Encoder, Layer
+from .builder import INPUTS, OUTPUT, Graph, Values
 from .pooling import Pooling, ResetFirstGru
 
 OPSET = 18
 IR_VERSION = 8
 """Old enough for ONNX Runtime of 2022."""
-INPUTS = ("s2_input", "s1_input")
-OUTPUT = "output"
 _LARGEST_BYTES = (1 << 31) - (64 << 20)
 
 
@@ -34,15 +32,17 @@ class ExportRefused(ValueError):  # noqa: N818 - not a fault of ours
     """An encoder was not written as ONNX; the message says why."""
 
 
-def to_onnx(encoder: Encoder) -> onnx.ModelProto:
+def to_onnx(encoder: Encoder, graph: Optional[Graph] = None) -> onnx.ModelProto:
     """Return the graph: inputs (batch, time, bands + 1), output (batch, dimension), float32.
+
+    `graph` is empty, and decides how the layers are computed; without one, in float32.
 
     Raises: ExportRefused where it is over 2 GB or an axis came out fixed.
     """
     size_bytes = 4 * sum(tensor.numel() for tensor in encoder.state_dict().values())
     if size_bytes > _LARGEST_BYTES:
         raise ExportRefused(f"{size_bytes} bytes of weights don't go into one ONNX file")
-    graph = _Graph()
+    graph = graph or Graph()
     s2, s1 = (
         _backbone(graph, name, backbone)
         for name, backbone in zip(INPUTS, (encoder.s2_backbone, encoder.s1_backbone))
@@ -89,70 +89,21 @@ def refuse_frozen(model: onnx.ModelProto) -> None:
         raise ExportRefused(f"the axes of the inputs hang together: {names}")
 
 
-class _Graph:
-    """Nodes and weights, collected in order."""
-
-    def __init__(self) -> None:
-        self._nodes: List[onnx.NodeProto] = []
-        self._weights: Dict[str, onnx.TensorProto] = {}
-
-    def add(self, op: str, inputs: Sequence[str], result: str = "", **attributes: object) -> str:
-        """Append a node and return the name of its (first) result."""
-        name = result or f"{op.lower()}_{len(self._nodes)}"
-        self._nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
-        return name
-
-    def split(self, x: str, axis: int, parts: int) -> List[str]:
-        """Append a Split into equal parts."""
-        names = [f"split_{len(self._nodes)}_{part}" for part in range(parts)]
-        self._nodes.append(
-            helper.make_node("Split", [x], names, name=names[0], axis=axis, num_outputs=parts)
-        )
-        return names
-
-    def weight(self, name: str, values: Any) -> str:  # noqa: ANN401 - tensor or array
-        """Store float32 weights once, and return their name."""
-        array = values.detach().numpy() if isinstance(values, torch.Tensor) else values
-        return self._store(name, np.ascontiguousarray(array, np.float32))
-
-    def integers(self, *values: int) -> str:
-        """Store a list of integers, such as a shape."""
-        return self._store(f"integers_{'_'.join(map(str, values))}", np.array(values, np.int64))
-
-    def proto(self, dimension: int) -> onnx.GraphProto:
-        """Return the whole, with inputs and output of free lengths."""
-
-        def value(name: str, *shape: Any) -> onnx.ValueInfoProto:  # noqa: ANN401 - names or lengths
-            return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-        inputs = [
-            value("s2_input", "batch", "s2_time", S2_BANDS + 1),
-            value("s1_input", "batch", "s1_time", S1_BANDS + 1),
-        ]
-        outputs = [value(OUTPUT, "batch", dimension)]
-        weights = list(self._weights.values())
-        return helper.make_graph(self._nodes, "encoder", inputs, outputs, weights)
-
-    def _store(self, name: str, array: NDArray[Any]) -> str:
-        if name not in self._weights:
-            self._weights[name] = numpy_helper.from_array(array, name)
-        return name
+def _linear(graph: Graph, x: str, name: str, layer: nn.Linear, result: str = "") -> str:
+    return graph.linear(x, name, layer.weight.T, layer.bias, result)
 
 
-def _linear(graph: _Graph, x: str, name: str, layer: nn.Linear, result: str = "") -> str:
-    product = graph.add("MatMul", [x, graph.weight(f"{name}.weight", layer.weight.T)])
-    return graph.add("Add", [product, graph.weight(f"{name}.bias", layer.bias)], result)
+def _normalised(graph: Graph, x: str, name: str, layer: nn.LayerNorm, result: str = "") -> str:
+    return graph.normalised(x, name, *_gain_and_bias(layer), layer.eps, result)
 
 
-def _normalised(graph: _Graph, x: str, name: str, layer: nn.LayerNorm, result: str = "") -> str:
+def _gain_and_bias(layer: nn.LayerNorm) -> Tuple[Values, Values]:
     (width,) = layer.normalized_shape
     gain = np.ones(width) if layer.weight is None else layer.weight
-    bias = np.zeros(width) if layer.bias is None else layer.bias
-    weights = [graph.weight(f"{name}.weight", gain), graph.weight(f"{name}.bias", bias)]
-    return graph.add("LayerNormalization", [x, *weights], result, axis=-1, epsilon=layer.eps)
+    return gain, np.zeros(width) if layer.bias is None else layer.bias
 
 
-def _sequential(graph: _Graph, x: str, name: str, parts: nn.Sequential, result: str = "") -> str:
+def _sequential(graph: Graph, x: str, name: str, parts: nn.Sequential, result: str = "") -> str:
     last = len(parts) - 1
     for number, part in enumerate(parts):
         at, to = f"{name}.{number}", result if number == last else ""
@@ -167,7 +118,7 @@ def _sequential(graph: _Graph, x: str, name: str, parts: nn.Sequential, result: 
     return x
 
 
-def _backbone(graph: _Graph, x: str, backbone: Backbone) -> str:
+def _backbone(graph: Graph, x: str, backbone: Backbone) -> str:
     name = x.replace("input", "backbone")
     bands = int(backbone.embedding[0].in_features)
     width = 2 * len(backbone.frequencies)
@@ -182,43 +133,51 @@ def _backbone(graph: _Graph, x: str, backbone: Backbone) -> str:
     ]
     pairs = graph.add("Concat", waves, axis=3)
     season = graph.add("Reshape", [pairs, graph.integers(0, 0, width)])
-    x = graph.add("Add", [embedded, season])
+    x = graph.enter(graph.add("Add", [embedded, season]))
     for number, layer in enumerate(backbone.transformer_encoder.layers):
         x = _layer(graph, x, f"{name}.transformer_encoder.layers.{number}", layer)
-    return _pooled(graph, x, f"{name}.attn_pool", backbone.attn_pool)
+    return _pooled(graph, graph.leave(x), f"{name}.attn_pool", backbone.attn_pool)
 
 
-def _layer(graph: _Graph, x: str, name: str, layer: nn.Module) -> str:
+def _layer(graph: Graph, x: str, name: str, layer: nn.Module) -> str:
     if not isinstance(layer, Layer):
         raise ExportRefused(f"{name} is a {type(layer).__name__}")
     attended = _attention(graph, x, f"{name}.self_attn", layer.self_attn)
-    x = _normalised(graph, graph.add("Add", [x, attended]), f"{name}.norm1", layer.norm1)
-    hidden = graph.add("Relu", [_linear(graph, x, f"{name}.linear1", layer.linear1)])
-    changed = _linear(graph, hidden, f"{name}.linear2", layer.linear2)
-    return _normalised(graph, graph.add("Add", [x, changed]), f"{name}.norm2", layer.norm2)
+    x = _inner_normalised(graph, graph.add("Add", [x, attended]), f"{name}.norm1", layer.norm1)
+    products = (layer.linear1, layer.linear2)
+    changed = graph.feedforward(
+        x,
+        (f"{name}.linear1", f"{name}.linear2"),
+        *((linear.weight.T, linear.bias) for linear in products),
+    )
+    return _inner_normalised(graph, graph.add("Add", [x, changed]), f"{name}.norm2", layer.norm2)
 
 
-def _attention(graph: _Graph, x: str, name: str, attention: Attention) -> str:
+def _inner_normalised(graph: Graph, x: str, name: str, layer: nn.LayerNorm) -> str:
+    return graph.inner_normalised(x, name, *_gain_and_bias(layer), layer.eps)
+
+
+def _attention(graph: Graph, x: str, name: str, attention: Attention) -> str:
     heads = attention.heads
     width = attention.in_proj_weight.shape[1]
     size = width // heads
     # The scale of the scores is worked into the queries' weights.
     scale = torch.ones(3 * width)
     scale[:width] = size**-0.5
-    weight = graph.weight(f"{name}.in_proj_weight", (attention.in_proj_weight * scale[:, None]).T)
-    bias = graph.weight(f"{name}.in_proj_bias", attention.in_proj_bias * scale)
-    projected = graph.add("Add", [graph.add("MatMul", [x, weight]), bias])
+    weight = (attention.in_proj_weight * scale[:, None]).T
+    projected = graph.inner(x, f"{name}.in_proj", weight, attention.in_proj_bias * scale)
     split = graph.add("Reshape", [projected, graph.integers(0, 0, 3 * heads, size)])
     by_head = graph.add("Transpose", [split], perm=[0, 2, 1, 3])  # (B, 3 heads, T, size)
     query, key, value = graph.split(by_head, axis=1, parts=3)
     scores = graph.add("MatMul", [query, graph.add("Transpose", [key], perm=[0, 1, 3, 2])])
-    mixed = graph.add("MatMul", [graph.add("Softmax", [scores], axis=-1), value])
+    mixed = graph.add("MatMul", [graph.softmax(scores), value])
     by_time = graph.add("Transpose", [mixed], perm=[0, 2, 1, 3])
     together = graph.add("Reshape", [by_time, graph.integers(0, 0, width)])
-    return _linear(graph, together, f"{name}.out_proj", attention.out_proj)
+    out = attention.out_proj
+    return graph.inner(together, f"{name}.out_proj", out.weight.T, out.bias)
 
 
-def _pooled(graph: _Graph, x: str, name: str, pooling: Pooling) -> str:
+def _pooled(graph: Graph, x: str, name: str, pooling: Pooling) -> str:
     context = x
     if pooling.temporal_context is not None:
         context = _recurrent(graph, x, f"{name}.temporal_context", pooling.temporal_context)
@@ -229,7 +188,7 @@ def _pooled(graph: _Graph, x: str, name: str, pooling: Pooling) -> str:
     return graph.add("ReduceSum", [weighted, graph.integers(1)], keepdims=0)
 
 
-def _recurrent(graph: _Graph, x: str, name: str, gru: nn.Module) -> str:
+def _recurrent(graph: Graph, x: str, name: str, gru: nn.Module) -> str:
     """Append either GRU as one node; they differ in where the reset gate works."""
     if isinstance(gru, ResetFirstGru):
         weights, linear_before_reset = _reset_first_weights(gru), 0

@@ -26,6 +26,23 @@ from .spec import (
 )
 
 LICENCE = "CC0-1.0"
+"""Of all official weights."""
+
+OFFICIAL_STUDENTS = {
+    "bc9929e3643dfab2744c2ce14e7c14f698703a94e9562e4e0982f9d6540b0691": "nano",
+    "92619d4ffc2936895f145fdcf710140b58c23c860e02f01873828b10c6958d95": "small",
+    "3823be7db9d9cfc93f3c2a47c7699be82821ab4e1117d4d2befdb746941ee96e": "medium",
+    "b5f20239dbb1849c01a3e407b095aafe39b0bf764300206af78cb9b85f9ec1e1": "large",
+}
+"""SHA-256 of the released v2 students, as others have published them."""
+
+_OFFICIAL_V1 = {
+    "best_model_fsdp_20250427_084307.pt",
+    "best_model_fsdp_20250608_220648_QAT.pt",
+    "tessera_v1_1_mpc_encoder.pt",
+    "tessera_v1_1_aws_encoder.pt",
+}
+
 EPSILON = 1e-9
 V1_SCALE_FLOOR = 1e-8
 V2_SCALE_FLOOR = 1e-12 / 127
@@ -153,3 +170,10 @@ def inputs_of(scaling: Scaling) -> Tuple[Input, Input]:
         radar("descending", scaling.descending_mean, scaling.descending_std),
     )
     return Input("s2_input", (optical,)), Input("s1_input", orbits)
+
+
+def licence_of(file: str, sha256: str) -> str:
+    """Return the licence of a checkpoint's weights, which no checkpoint names itself."""
+    if sha256 in OFFICIAL_STUDENTS or file in _OFFICIAL_V1:
+        return LICENCE
+    return f"not stated; the official weights of this kind: {LICENCE}"

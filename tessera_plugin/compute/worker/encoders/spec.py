@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Optional, Tuple
 
 from .strict_json import from_json, to_json
 
@@ -30,6 +30,14 @@ S1_BANDS = ("VV", "VH")
 S2_UNIT = "reflectance * 10000 without offset, 0 = nodata"
 S1_UNIT = "400 * dB(gamma0 power) + 10000, 0 = missing"
 DAY_OF_YEAR = "day of year of the UTC date, 1 January = 1, unscaled, as the last channel"
+
+FLOAT32, FLOAT16, INT8 = "float32", "float16", "int8"
+PRECISIONS = (FLOAT32, FLOAT16, INT8)
+
+FAITHFUL_COSINE = 0.999
+"""To float32, of the worst of the pixels compared."""
+SAME_IN_ANY_BATCH = 1e-5
+"""Largest difference between a pixel alone and the same beside others."""
 
 BUCKETS = "buckets"
 RANDOM = "random"
@@ -200,11 +208,71 @@ class Parity:
 
     largest_difference: float
     """Largest absolute difference of any output number."""
+    allowed_difference: float
+    """A file that differs by more is not written: 1e-4 of the spread in float32."""
     output_spread: float
-    """Standard deviation over pixels of torch's outputs, over all dimensions; in float32 the
-    difference stays under 1e-4 of it."""
+    """Standard deviation over pixels of torch's outputs, over all dimensions."""
     cases: Tuple[str, ...]
     """What was compared, in words."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.largest_difference <= self.allowed_difference:
+            raise ValueError("the difference is larger than is allowed")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What fewer bits cost: measured against the same weights in float32."""
+
+    cosine_mean: float
+    """Of embeddings of `pixels` that no range was taken from."""
+    cosine_min: float
+    error_of_spread: float
+    """Root mean square of the differences, over the standard deviation between pixels. Where all
+    embeddings point in about one direction it tells more than a cosine."""
+    pixels: int
+    batch_difference: float
+    """Largest absolute difference of an output number between a pixel alone and the same pixel in a
+    batch with one whose inputs are saturated."""
+    calibration: str
+    """What the ranges of int8 were taken from; "" where no range is needed."""
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.cosine_min <= self.cosine_mean <= 1 + 1e-6:
+            raise ValueError("cosines out of range")
+        if self.pixels < 1 or min(self.batch_difference, self.error_of_spread) < 0:
+            raise ValueError("pixels or differences out of range")
+
+    @property
+    def is_faithful(self) -> bool:
+        """Whether the embeddings may stand beside those of float32."""
+        is_near = self.cosine_min >= FAITHFUL_COSINE
+        return is_near and self.batch_difference <= SAME_IN_ANY_BATCH
+
+
+@dataclass(frozen=True)
+class Work:
+    """Multiplications and additions of one pixel in 10^9, as a function of the sequences' lengths.
+
+    constant + per_s2 T2 + per_s2_squared T2^2 + per_s1 T1 + per_s1_squared T1^2: the products of
+    matrices, which is nearly all there is.
+    """
+
+    constant: float
+    per_s2: float
+    per_s2_squared: float
+    per_s1: float
+    per_s1_squared: float
+
+    def __post_init__(self) -> None:
+        parts = (self.constant, self.per_s2, self.per_s2_squared, self.per_s1, self.per_s1_squared)
+        if min(parts) < 0:
+            raise ValueError("work is not negative")
+
+    def of(self, s2: int, s1: int) -> float:
+        """Return GFLOP of a pixel with sequences of these lengths."""
+        optical = self.per_s2 * s2 + self.per_s2_squared * s2**2
+        return self.constant + optical + self.per_s1 * s1 + self.per_s1_squared * s1**2
 
 
 @dataclass(frozen=True)
@@ -228,7 +296,7 @@ class SelfTest:
     """(Td, n, 2)"""
     descending_doys: Row
     expected: Tuple[Tuple[float, ...], ...]
-    """(n, kept_dimension), by torch in float32."""
+    """(n, kept_dimension), by torch in float32; for int8 by the graph itself on a processor."""
     tolerance: float
     """Largest absolute difference that passes, on any device."""
 
@@ -262,7 +330,12 @@ class EncoderSpec:
     heads: int
     """Attention heads: not to be seen in the weights, and wrong ones load without complaint."""
     precision: str
-    """"float32" or "float16" (inputs and outputs are float32 in both)."""
+    """One of PRECISIONS: of the large products. Inputs and outputs are float32 in all of them."""
+    loss: Optional[Loss]
+    """None in float32."""
+    is_fast_preview: bool
+    """Whether the loss is such that the embeddings must not stand beside those of float32."""
+    gflop_per_px: Work
     is_order_sensitive: bool
     """Whether the order of a pixel's observations changes its embedding."""
     s2: Input
@@ -283,7 +356,7 @@ class EncoderSpec:
             "schema": (self.schema, (SCHEMA,)),
             "generation": (self.generation, GENERATIONS),
             "data_source": (self.data_source, DATA_SOURCES),
-            "precision": (self.precision, ("float32", "float16")),
+            "precision": (self.precision, PRECISIONS),
             "day_of_year": (self.day_of_year, (DAY_OF_YEAR,)),
         }
         for field, (value, allowed) in known.items():
@@ -294,6 +367,10 @@ class EncoderSpec:
             raise ValueError(f"streams {streams} are not those of a d-pixel folder")
         if not self.name or not self.space or self.heads < 1:
             raise ValueError("name, space and heads must be given")
+        if (self.loss is None) != (self.precision == FLOAT32):
+            raise ValueError(f"loss must {'not ' * (self.loss is not None)}be given")
+        if self.is_fast_preview != (self.loss is not None and not self.loss.is_faithful):
+            raise ValueError("is_fast_preview does not follow from the loss")
         self._check_self_test()
 
     def _check_self_test(self) -> None:

@@ -14,7 +14,8 @@ import torch
 
 from ..job import Job
 from .architectures import S1_BANDS, S2_BANDS, Encoder, plain_student
-from .graph import INPUTS, to_onnx
+from .builder import INPUTS
+from .graph import to_onnx
 
 NANO = plain_student(latent=36, layers=2, heads=4, feedforward=384, output=128)
 """The size of the smallest student of version 2."""

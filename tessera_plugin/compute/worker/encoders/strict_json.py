@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, fields, is_dataclass
-from typing import Any, Dict, NoReturn, Type, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Dict, NoReturn, Type, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ def to_json(value: object) -> str:
 
 
 def from_json(text: str, kind: Type[T], name: str) -> T:
-    """Return what the text holds, as a dataclass of this kind.
+    """Return what the text holds, as a dataclass of this kind; None only for an Optional field.
 
     Raises: ValueError that names the place (`name.field[3]`) where a field is missing, unknown,
     given twice or of another type; numbers are finite, and text is no number.
@@ -48,6 +48,9 @@ def _unique(pairs: Any) -> Dict[str, Any]:  # noqa: ANN401 - whatever JSON holds
 
 
 def _read(plain: Any, kind: Any, at: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+    if get_origin(kind) is Union:  # Optional
+        (inner,) = (one for one in get_args(kind) if one is not type(None))
+        return None if plain is None else _read(plain, inner, at)
     if is_dataclass(kind):
         return _read_fields(plain, kind, at)
     if get_origin(kind) is tuple:
