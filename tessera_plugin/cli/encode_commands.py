@@ -1,43 +1,17 @@
 # SPDX-FileCopyrightText: Tessera for QGIS contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Embeddings of own scenes on the command line: inputs, encoder files, encoding, devices."""
+"""Embeddings of own scenes on the command line: encoder files, encoding, devices."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import datetime as dt
-from typing import Any, Dict, List, Tuple
+from typing import List
 
-from ..engine import dpixels, encode, encoders
-from ..engine.dpixels import Built, Recognised
-from ..progress import Report, part
-from .teller import OK, BadArguments, Teller
+from ..engine import encode, encoders
+from .teller import OK, Teller
 from .worker import worker_for_command
-
-_ASKED_BY = {
-    "s2_unit": "--s2-unit",
-    "s1_unit": "--s1-unit",
-    "orbit": "--orbit",
-    "mask": "--mask",
-    "dates": "--date NAME=YYYY-MM-DD",
-    "bands": "--band B02=1",
-}
-
-_BY_DATE = {"by-date": dpixels.OFFSET_BY_DATE}
-"""What is easier to type."""
-
-
-def build_dpixels(options: argparse.Namespace, teller: Teller) -> int:
-    """Build a d-pixel tile from dated rasters."""
-    found = _recognised(options, part(teller.report, 0.0, 0.2))
-    if options.list:
-        teller.result(_recognised_facts(found), _recognised_lines(found))
-        return OK
-    _check_answered(found)
-    built = dpixels.build(_plan(options, found), part(teller.report, 0.2, 1.0))
-    teller.result({**dataclasses.asdict(built)}, _built_lines(built))
-    return OK
 
 
 def export_encoder(options: argparse.Namespace, teller: Teller) -> int:
@@ -86,79 +60,6 @@ def devices(_options: argparse.Namespace, teller: Teller) -> int:
 
 
 # --- helpers
-
-
-def _recognised(options: argparse.Namespace, report: Report) -> Recognised:
-    found = dpixels.recognise(options.source, report)
-    said = dpixels.Corrections(
-        s2_unit=_BY_DATE.get(options.s2_unit, options.s2_unit),
-        s1_unit=options.s1_unit,
-        orbit=options.orbit,
-        mask_kind=options.mask,
-        left_out=tuple(options.leave_out),
-        dates=tuple(_pair(each) for each in options.date),
-        bands=tuple((name, int(number)) for name, number in map(_pair, options.band)),
-    )
-    return dpixels.corrected(found, said)
-
-
-def _pair(text: str) -> Tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise BadArguments(f"{text!r} is not NAME=VALUE.")
-    return name, value
-
-
-def _check_answered(found: Recognised) -> None:
-    """Raise where a fact is missing that no file tells."""
-    if not found.questions:
-        return
-    asked = []
-    for question in found.questions:
-        hint = found.suggestions.get(question, "")
-        why = found.suggestions.get(f"{question}.why", "")
-        asked.append(
-            f"{_ASKED_BY.get(question, question)}"
-            + (f" (it looks like {hint}: {why})" if hint else "")
-        )
-    raise BadArguments(f"The files do not tell everything; say {', '.join(asked)}.")
-
-
-def _plan(options: argparse.Namespace, found: Recognised) -> dpixels.BuildPlan:
-    extent = options.bbox or found.extent
-    if extent is None:
-        raise BadArguments("The files do not tell where they lie; give --bbox.")
-    return dpixels.BuildPlan(found.scenes, dpixels.window_of(extent), options.out)
-
-
-def _recognised_facts(found: Recognised) -> Dict[str, Any]:
-    return dataclasses.asdict(found)
-
-
-def _recognised_lines(found: Recognised) -> List[str]:
-    lines = [
-        f"S2  {scene.date}  {scene.unit or '?':<12} {scene.mask_kind:<7} {scene.baseline or '-':<6} {scene.name}"
-        for scene in found.scenes.s2
-    ]
-    lines += [
-        f"S1  {scene.date}  {scene.unit or '?':<12} {scene.orbit or '?':<11} {scene.name}"
-        for scene in found.scenes.s1
-    ]
-    lines += [f"Not used: {each.path} ({each.reason})." for each in found.unrecognised]
-    return [*lines, *(f"To be said: {_ASKED_BY.get(each, each)}." for each in found.questions)]
-
-
-def _built_lines(built: Built) -> List[str]:
-    window = built.window
-    return [
-        (
-            f"Wrote {built.folder}: {window.width} x {window.height} pixels in EPSG:{window.epsg}, "
-            f"{built.s2_dates} dates of Sentinel-2, {built.ascending_dates} ascending and "
-            f"{built.descending_dates} descending of Sentinel-1."
-        ),
-        *(f"Left out: {name} ({reason})." for name, reason in built.dropped),
-        *built.warnings,
-    ]
 
 
 def encoder_lines(facts: encoders.EncoderFacts) -> List[str]:

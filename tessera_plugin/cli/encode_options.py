@@ -9,7 +9,8 @@ from typing import Any
 
 from ..engine.encoders import PRECISIONS, PROVIDERS
 from . import encode_commands as commands
-from .values import bbox, count, file_of
+from . import scene_commands
+from .values import bbox, count, day, file_of, positive
 
 _S2_UNITS = ("dn", "dn+1000", "by-date", "reflectance")
 _S1_UNITS = ("power", "amplitude", "db", "code")
@@ -37,7 +38,7 @@ def add_to(adding: Any) -> None:  # noqa: ANN401 - argparse keeps its type to it
 
 
 def _add_build(build: argparse.ArgumentParser) -> None:
-    build.add_argument("source", nargs="+", metavar="FOLDER", help="of Sentinel-2 and -1 rasters")
+    build.add_argument("source", nargs="*", metavar="FOLDER", help="of Sentinel-2 and -1 rasters")
     build.add_argument("--out", metavar="DIR", default="", help="the d-pixel folder")
     build.add_argument("--bbox", type=bbox, metavar="W,S,E,N", help="degrees; else what S2 covers")
     build.add_argument("--list", action="store_true", help="only say what is recognised")
@@ -48,7 +49,22 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     build.add_argument("--date", action="append", default=[], metavar="NAME=YYYY-MM-DD")
     build.add_argument("--band", action="append", default=[], metavar="B02=1")
     build.add_argument("--leave-out", action="append", default=[], metavar="NAME")
-    build.set_defaults(run=commands.build_dpixels)
+    _add_catalogue(build)
+    build.set_defaults(run=scene_commands.build_dpixels)
+
+
+def _add_catalogue(build: argparse.ArgumentParser) -> None:
+    build.add_argument("--stac", default="", metavar="CATALOGUE", help="instead of folders, "
+                       "Sentinel-2 from this one (planetary-computer, earth-search)")  # fmt: skip
+    build.add_argument("--stac-s1", default="planetary-computer", metavar="CATALOGUE")
+    build.add_argument("--no-s1", action="store_true", help="without Sentinel-1")
+    build.add_argument("--from", dest="first", type=day, metavar="YYYY-MM-DD")
+    build.add_argument("--to", dest="last", type=day, metavar="YYYY-MM-DD")
+    build.add_argument("--max-cloud", type=positive, default=100.0, metavar="PERCENT")
+    build.add_argument(
+        "--scenes-dir", default="", metavar="DIR", help="where what is fetched stays"
+    )
+    build.add_argument("--catalogues", default="", metavar="FILE.json", help="more catalogues")
 
 
 def _add_export(export: argparse.ArgumentParser) -> None:

@@ -58,6 +58,11 @@ def _check_new(location: str, dataset: Dataset, others: Sequence[Dataset]) -> No
             raise LocationUnusable(location, f"{reason}: put the scenes into one folder")
 
 
+def network_of(addresses: Iterable[str]) -> NetworkSettings:
+    """Return what the system knows of the way to some addresses."""
+    return NetworkSettings(proxies=_proxies(addresses), ca_bundle=_authorities())
+
+
 def dataset_key(options: argparse.Namespace, access: Access) -> str:
     """Return the key of the dataset that is asked for, by name or as the only store."""
     if options.dataset:

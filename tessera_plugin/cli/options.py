@@ -170,7 +170,9 @@ def _add_train(train: argparse.ArgumentParser) -> None:
 def _add_model(model: argparse.ArgumentParser) -> None:
     _add_dataset(model)
     model.add_argument("--model", required=True, metavar="MODEL.onnx")
-    model.add_argument("--model-form", default="", metavar="FORM.json", help="what its files don't tell")
+    model.add_argument(
+        "--model-form", default="", metavar="FORM.json", help="what its files don't tell"
+    )
     model.add_argument("--describe", action="store_true", help="only say what it takes and gives")
     model.add_argument("--year", type=int, default=0)
     model.add_argument("--bbox", type=bbox, metavar="W,S,E,N", help="degrees, EPSG:4326")

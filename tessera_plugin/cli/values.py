@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import os
 from pathlib import Path
 from typing import Callable, List, Tuple
@@ -33,6 +34,14 @@ def bbox(text: str) -> Extent:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not W,S,E,N in degrees") from None
     return Extent(west, south, east, north)
+
+
+def day(text: str) -> dt.date:
+    """Return a date."""
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not YYYY-MM-DD") from None
 
 
 def share(text: str) -> float:
