@@ -230,3 +230,13 @@ def _cached_share(parts: Sequence[CoveragePart], state: State) -> float:
         cells += int(of_state.sum()) * part.cell_px**2
         cached += int((of_state & part.cached).sum()) * part.cell_px**2
     return cached / cells if cells else 0.0
+
+
+def premultiplied(rgba: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """Return pixels (H, W, 4) as 0xAARRGGBB (H, W), the colours times their alpha, rounded."""
+    alpha = rgba[..., 3].astype(np.uint32)
+    found = alpha << 24
+    for band, shift in ((0, 16), (1, 8), (2, 0)):
+        product = rgba[..., band] * alpha + 128
+        found |= ((product + (product >> 8)) >> 8) << shift  # exactly the rounded 255th part
+    return found

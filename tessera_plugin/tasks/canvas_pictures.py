@@ -15,6 +15,9 @@ from qgis.PyQt.QtGui import QImage
 from ..values import Extent
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ..engine.picture import Picture
 
 Supply = Union[Sequence["Picture"], Callable[[], Sequence["Picture"]]]
@@ -190,8 +193,19 @@ def _image(job: _Job) -> QImage:
 
     pictures = job.supply() if callable(job.supply) else job.supply
     view = job.view
-    rgba = render(pictures, view.extent, view.width, view.height)
-    image = QImage(rgba.tobytes(), view.width, view.height, 4 * view.width,
-                   QImage.Format.Format_RGBA8888)  # fmt: skip
-    # a copy that has its own memory, in the form that the screen is painted with
-    return image.convertToFormat(QImage.Format.Format_ARGB32_Premultiplied)
+    return image_of(render(pictures, view.extent, view.width, view.height))
+
+
+def image_of(rgba: NDArray[np.uint8]) -> QImage:
+    """Return an image in the form that the screen is painted with, with memory of its own.
+
+    `rgba` (H, W, 4) is not premultiplied. Qt is not asked to convert it: it would share the work
+    with its pool of threads, hold the interpreter while it waits for them, and wait for ever where
+    all of these are tasks that need the interpreter.
+    """
+    from ..engine.picture import premultiplied  # noqa: PLC0415 - light plugin load
+
+    height, width = rgba.shape[:2]
+    argb = premultiplied(rgba)
+    form = QImage.Format.Format_ARGB32_Premultiplied
+    return QImage(argb.tobytes(), width, height, 4 * width, form).copy()

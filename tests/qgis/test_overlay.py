@@ -29,7 +29,7 @@ from qgis.PyQt.QtWidgets import QLabel
 from tessera_plugin.engine.picture import COVERAGE_COLORS, Look, Picture
 from tessera_plugin.gui.legend import Legend, LegendRow, coverage_rows
 from tessera_plugin.gui.overlay import COVERAGE, FETCH, CanvasOverlay, OverlayBook, remove
-from tessera_plugin.tasks.canvas_pictures import CanvasPictures, View
+from tessera_plugin.tasks.canvas_pictures import CanvasPictures, View, image_of
 from tessera_plugin.values import Extent
 
 MERCATOR = QgsCoordinateReferenceSystem("EPSG:3857")
@@ -569,3 +569,21 @@ def test_legend_leaves(canvas):
     QgsApplication.sendPostedEvents(None, 52)  # deferred delete
     canvas.resize(333, 222)
     assert sip.isdeleted(legend)
+
+
+def test_an_image_is_made_while_all_of_qts_threads_wait_for_the_interpreter():
+    """Else QGIS stands still for ever: as two jobs at once did on two processors."""
+    child = Path(__file__).with_name("picture_child.py")
+    made = subprocess.run([sys.executable, str(child)], capture_output=True, text=True, timeout=60)
+    assert made.stdout.split() == ["made"], made.stderr
+
+
+def test_an_image_is_the_one_that_qt_would_make():
+    draw = np.random.default_rng(3)
+    rgba = draw.integers(0, 256, (40, 50, 4)).astype(np.uint8)
+    plain = QImage(rgba.tobytes(), 50, 40, 200, QImage.Format.Format_RGBA8888)
+    wanted = plain.convertToFormat(QImage.Format.Format_ARGB32_Premultiplied)
+    found = image_of(rgba)
+    assert found.format() == wanted.format()
+    both = [np.frombuffer(each.bits().asstring(8000), np.uint8) for each in (found, wanted)]
+    assert np.abs(both[0].astype(int) - both[1]).max() <= 1
