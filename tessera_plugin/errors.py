@@ -343,6 +343,18 @@ class TooFewLabels(TesseraError):
         return f"Two classes or more with at least {self.needed} labels each are needed; {told}."
 
 
+@dataclass
+class ValidationImpossible(TesseraError):
+    """The labels can't be divided so that every class is learnt from some and tested on others."""
+
+    scheme: str
+    """`random`, `blocks`, `areas`, `years` or `file`."""
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The head can't be tested by {self.scheme}: {self.reason}."
+
+
 # --- heads
 
 

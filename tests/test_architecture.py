@@ -27,7 +27,7 @@ ALLOWED = {
     "compute.client": ({"compute", "compute.protocol"} | LEAVES, set()),
     "compute.worker": (
         {"compute.protocol", "compute.worker"},
-        {"numpy", "numcodecs", "onnx", "onnxruntime", "torch"},
+        {"numpy", "numcodecs", "onnx", "onnxruntime", "sklearn", "torch"},
     ),
     "compute": ({"compute", "compute.protocol"} | LEAVES, set()),
     "engine": ({"engine", "io", "compute.client"} | LEAVES, {"numpy"}),

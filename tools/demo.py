@@ -24,6 +24,7 @@ from osgeo import gdal
 from tests.archive.planted import Kind
 from tests.archive.sample import SampleArchive
 from tests.servers import RangeServer
+from tools import demo_own_scenes
 from tools.desktop import perform
 
 OUT = ROOT / "build" / "demo"
@@ -44,6 +45,17 @@ def main() -> int:
         return 1
     tell(summary)
     lacking = missing(OUT)
+    print("\nOwn scenes, encoded with the demo encoder")
+    own = demo_own_scenes.run(OUT / "own_scenes")
+    if "error" in own:
+        print(own["error"], file=sys.stderr)
+        print(f"The demo failed; see {OUT / 'own_scenes'}", file=sys.stderr)
+        return 1
+    demo_own_scenes.tell(own)
+    summary["own_scenes"] = own
+    (OUT / "summary.json").write_text(json.dumps(summary, indent=1), "utf-8")
+    lacking += demo_own_scenes.missing(OUT / "own_scenes")
+    print(f"All of it is in {OUT}")
     if lacking:
         print(f"Missing: {', '.join(lacking)}", file=sys.stderr)
     return 1 if lacking else 0
@@ -138,7 +150,6 @@ def tell(summary: Dict[str, Any]) -> None:
     for name, step in summary["steps"].items():
         print(f"{name:<10} {step['seconds']:6.1f} s   longest gap {step['longest_gap_ms']:6.1f} ms")
     print(f"Peak memory in MB: {summary['memory']}")
-    print(f"All of it is in {OUT}")
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def fetch(options: argparse.Namespace, teller: Teller) -> int:
     files: Sequence[str] = ()
     if options.out:
         files = export.export(fetched, access, options.out, part(teller.report, 0.9, 1.0))
-    lines = [*(f"Wrote {file}" for file in files), *_fetched_lines(fetched.summary)]
+    lines = [*(f"Wrote {file}" for file in files), *fetched_lines(fetched.summary)]
     teller.result({"files": list(files), **_year_facts(fetched)}, [*lines, *_form_lines(fetched)])
     return _status(fetched.summary)
 
@@ -151,7 +151,7 @@ def train(options: argparse.Namespace, teller: Teller) -> int:
     if options.report:
         Path(options.report).write_text(json.dumps(facts, indent=2, default=str), "utf-8")
     told = [accuracy.sentence()] if accuracy else ["There were too few labels to test the head."]
-    teller.result(facts, [f"Wrote {trained.head_path}", *told, *_fetched_lines(trained.fetched)])
+    teller.result(facts, [f"Wrote {trained.head_path}", *told, *fetched_lines(trained.fetched)])
     return _status(trained.fetched)
 
 
@@ -173,7 +173,7 @@ def map_lines(result: classifying.ClassifyResult) -> List[str]:
     files = [*result.maps, *([result.mosaic] if result.mosaic else []), *result.confidences]
     lines = [f"Wrote {file}" for file in files]
     lines += [f"{c.name:<24} {c.hectares:12,.2f} ha" for c in result.classes]
-    return [*lines, *_fetched_lines(result.fetched)]
+    return [*lines, *fetched_lines(result.fetched)]
 
 
 def map_status(result: classifying.ClassifyResult) -> int:
@@ -188,7 +188,7 @@ def _told_years(results: Sequence[FetchResult], teller: Teller) -> int:
     """Say what became of each of several years, and return the exit status."""
     lines: List[str] = []
     for result in results:
-        told = [str(result.error)] if result.error else _fetched_lines(result.summary)
+        told = [str(result.error)] if result.error else fetched_lines(result.summary)
         more = [] if result.error else _form_lines(result)
         lines += [f"{result.year}: {line}" for line in (*told, *more)]
     teller.result({"years": [_year_facts(result) for result in results]}, lines)
@@ -228,7 +228,8 @@ def _facts(value: Any) -> Dict[str, Any]:  # noqa: ANN401 - any dataclass
     return dataclasses.asdict(value)
 
 
-def _fetched_lines(summary: FetchSummary) -> List[str]:
+def fetched_lines(summary: FetchSummary) -> List[str]:
+    """Return what to say of a fetch."""
     lines = [
         (
             f"{summary.valid_px:,} of {summary.pixels:,} pixels are valid; "

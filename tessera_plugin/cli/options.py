@@ -9,7 +9,7 @@ from typing import Callable, List, Sequence
 
 from .. import paths
 from ..values import FORMS, PUBLIC_ARCHIVE, NetworkSettings
-from . import cache_commands, commands, encode_options, model_commands
+from . import cache_commands, commands, encode_options, explore_options, model_commands
 from .values import bbox, count, file_of, positive, share, years_of
 
 _DEFAULT_LIMIT_PX = 50_000_000
@@ -65,16 +65,20 @@ def parser() -> argparse.ArgumentParser:
     classify.set_defaults(run=commands.classify)
     _add_model(adding.add_parser("apply-model", parents=[common], help="somebody's ONNX model"))
     _add_cache(adding.add_parser("cache", help="what is kept of what was fetched"))
+    explore_options.add_to(adding, common)
     encode_options.add_to(adding)
     return top
 
 
 def with_joined_bbox(arguments: Sequence[str]) -> List[str]:
-    """Return the arguments with `--bbox -0.2,…` as one: argparse takes it for an option else."""
+    """Return the arguments with `--bbox -0.2,…` as one: argparse takes it for an option else.
+
+    So with `--at -0.2,…`.
+    """
     joined: List[str] = []
     for argument in arguments:
-        if joined and joined[-1] == "--bbox":
-            joined[-1] = f"--bbox={argument}"
+        if joined and joined[-1] in ("--bbox", "--at"):
+            joined[-1] += f"={argument}"
         else:
             joined.append(argument)
     return joined

@@ -114,7 +114,7 @@ def split(
     if not 0 <= test_share < 1:
         raise ValueError(f"the share of the test part is 0 to below 1, got {test_share}")
     names, inverse = np.unique(groups, return_inverse=True)
-    class_of_group = _majority(y, inverse, len(names))
+    class_of_group = majority(y, inverse, len(names))
     is_test = np.zeros(len(names), bool)
     for index in np.unique(class_of_group):
         members = np.flatnonzero(class_of_group == index)
@@ -215,7 +215,7 @@ def _positions(values: NDArray[np.int64], ids: Sequence[int]) -> NDArray[np.int6
     return positions
 
 
-def _majority(y: NDArray[np.int64], group: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+def majority(y: NDArray[np.int64], group: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """Return the most frequent class of each group (count,); the smaller one of equals."""
     values, codes = np.unique(y, return_inverse=True)
     pairs, sizes = np.unique(np.column_stack([group, codes]), axis=0, return_counts=True)

@@ -138,16 +138,16 @@ def classify_from(
         map_target, confidence_target = targets_of(
             request.out, request.confidence_out, windows, undo
         )
-        share = _fetch_share(source, windows)
+        share = fetch_share(source, windows)
         summary = source.fetch(windows, part(report, 0.0, share))
         if not summary.valid_px:
-            raise _nothing_valid(head, request, summary)
+            raise nothing_valid(head.dataset, request.year, summary)
         tags = _tags(head, source, request, summary)
         with predictor(head, worker) as predict:
             writer = MapWriter(head.classes, windows, map_target, confidence_target, tags)
             found, nodata_px = writer.write(_by(predict, source), part(report, share, 1.0))
         if not found.any():  # what is valid lies beyond the seam
-            raise _nothing_valid(head, request, summary)
+            raise nothing_valid(head.dataset, request.year, summary)
         counts, zone = class_counts(head.classes, found), centre_zone(request.extent)
         staged_map = map_target.staged(zone, counts, tags)
         staged_confidence = confidence_target.staged(zone, (), tags) if confidence_target else None
@@ -224,7 +224,7 @@ def _reported(window: Window, report: Report) -> Iterator[Tuple[Window, Report]]
         done_px = after_px
 
 
-def _fetch_share(source: EmbeddingSource, windows: Sequence[Window]) -> float:
+def fetch_share(source: EmbeddingSource, windows: Sequence[Window]) -> float:
     """Return the share of the whole job that fetching will take, from a look here and there."""
     all_strips = [strip for window in windows for strip in strips(window)]
     looked_at = all_strips[:: len(all_strips) // _STRIPS_LOOKED_AT + 1]
@@ -233,7 +233,8 @@ def _fetch_share(source: EmbeddingSource, windows: Sequence[Window]) -> float:
     return fetching / (fetching + 1.0)
 
 
-def _nothing_valid(head: Head, request: ClassifyRequest, summary: FetchSummary) -> TesseraError:
+def nothing_valid(dataset: str, year: int, summary: FetchSummary) -> TesseraError:
+    """Return the error to raise where a fetch brought no valid pixel."""
     first = summary.failed[0] if summary.failed else None
     if summary.unreachable and not summary.cached_px:
         return NetworkFailed(summary.unreachable, first.reason if first else "no connection")
@@ -243,7 +244,7 @@ def _nothing_valid(head: Head, request: ClassifyRequest, summary: FetchSummary) 
         reason = "nothing is published here, or it is all water"
     else:
         reason = "it is all water or without data"
-    return NoValidEmbeddings(head.dataset, request.year, reason)
+    return NoValidEmbeddings(dataset, year, reason)
 
 
 def _tags(

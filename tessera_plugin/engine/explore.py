@@ -119,7 +119,7 @@ def find_basis(
 
     Raises: NoValidEmbeddings.
     """
-    codes, scales = _sample(source, windows, report, seed)
+    codes, scales = sample(source, windows, report, seed)
     if not len(codes):
         raise NoValidEmbeddings(source.dataset.key, source.year, "nothing of it is in the cache")
     return basis_of(dequantise(codes, scales))
@@ -160,10 +160,13 @@ def colors(basis: Basis, codes: NDArray[np.int8], scales: NDArray[np.float32]) -
     return result
 
 
-def _sample(
+def sample(
     source: EmbeddingSource, windows: Sequence[Window], report: Report, seed: int
 ) -> Tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Return valid pixels, each as likely as any other: those that drew the smallest numbers."""
+    """Return valid pixels, each as likely as any other: those that drew the smallest numbers.
+
+    At most SAMPLE_PX. Shapes: codes (n, D); scales (n,); n may be 0.
+    """
     codes: NDArray[np.int8] = np.empty((0, source.depth), np.int8)
     scales: NDArray[np.float32] = np.empty(0, np.float32)
     draws = np.empty(0)

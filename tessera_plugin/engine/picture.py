@@ -28,6 +28,10 @@ _ALPHA = np.array([0, 0, 0, 255], np.uint8).view(np.uint32)[0]
 _HALF_STRIP_DEG = 3.0
 
 
+Rgba = NDArray[np.uint8]
+"""Red, green, blue and alpha (H, W, 4)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Picture:
     """Coloured square cells on a zone's grid: cell (i, j) begins at row + i * cell_px, col + …."""
@@ -232,7 +236,7 @@ def _cached_share(parts: Sequence[CoveragePart], state: State) -> float:
     return cached / cells if cells else 0.0
 
 
-def premultiplied(rgba: NDArray[np.uint8]) -> NDArray[np.uint32]:
+def premultiplied(rgba: Rgba) -> NDArray[np.uint32]:
     """Return pixels (H, W, 4) as 0xAARRGGBB (H, W), the colours times their alpha, rounded."""
     alpha = rgba[..., 3].astype(np.uint32)
     found = alpha << 24

@@ -77,7 +77,7 @@ class InWorker:
                 "std": self._saved("std", head.std),
                 "weights": str(self._folder / "weights.npz"),
             }
-            np.savez(self._fixed["weights"], **dict(head.weights))
+            np.savez(self._fixed["weights"], **head.tempered_weights())
         except OSError as error:
             raise files.write_error(worker.scratch(), error) from error
 

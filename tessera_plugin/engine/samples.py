@@ -8,67 +8,42 @@ rows. What is left out on the way is counted.
 
 from __future__ import annotations
 
-import colorsys
 import functools
-import re
-from collections import Counter
-from dataclasses import dataclass, field, replace
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import LabelsUnreadable, NoLabels, NoUsableLabels
-from ..io import polygons, vectors
+from ..errors import NoLabels, NoUsableLabels
+from ..io import polygons
 from ..io.polygons import ZonePolygon
 from ..io.sources.base import EmbeddingSource
-from ..io.vectors import Feature, Features, Skipped
+from ..io.vectors import Skipped
 from ..progress import Report, silent
 from ..progress import part as share_of
 from ..values import BLOCK_PX, LandClass, State, Window
 from .embeddings import valid_mask
+from .labels import Label, Labels, load_labels, palette_color
 
-MAX_CLASSES = 65_535
+__all__ = [
+    "Label",
+    "LabelPixels",
+    "Labels",
+    "SampleParams",
+    "SampleReport",
+    "Samples",
+    "collect",
+    "label_pixels",
+    "load_labels",
+    "palette_color",
+    "windows_of_pixels",
+]
 
 SPOT_PX = 8
 """Pixels of a square of this edge are fetched with what lies between them."""
 
-PALETTE = (
-    "#1b7837", "#e6ab02", "#d95f02", "#4a90d9", "#7570b3", "#e7298a", "#66a61e", "#a6761d",
-    "#666666", "#1f3b73", "#f4c7a1", "#8dd3c7", "#bc80bd", "#fb8072", "#b3de69", "#80b1d3",
-)  # fmt: skip
-"""Colours of classes that bring none, in the order of their ids."""
-
 # --- values
-
-
-@dataclass(frozen=True)
-class Label:
-    """A labelled place; its pixels stay together in every split."""
-
-    wkb: bytes
-    """Point, multipoint, polygon or multipolygon in the CRS of its `Labels`."""
-    class_id: int
-    key: str
-    """Stable id."""
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Labelled places and their classes."""
-
-    crs: str
-    classes: Tuple[LandClass, ...]
-    items: Tuple[Label, ...]
-    source: str
-    """Where they come from, for messages."""
-    skipped: Skipped = field(default_factory=Skipped)
-    """What of the source could not be taken."""
-
-    def __post_init__(self) -> None:
-        unknown = {label.class_id for label in self.items} - {known.id for known in self.classes}
-        if unknown:
-            raise ValueError(f"labels have classes that are not there: {sorted(unknown)}")
 
 
 @dataclass(frozen=True)
@@ -164,9 +139,35 @@ class Samples:
     dataset: str
     """Key of the dataset the embeddings are of."""
     year: int
+    """Of the embeddings; of several years the first."""
+    keys: Tuple[str, ...] = ()
+    """Of the labels: what a number in `groups` stands for."""
+    row_years: Optional[NDArray[np.int64]] = None
+    """Of each row, where there are several years; None: all are of `year`."""
+    row_areas: Optional[NDArray[np.int64]] = None
+    """Which of `areas` each row lies in; None: nothing is known of areas."""
+    areas: Tuple[str, ...] = ()
+
+    @property
+    def year_of(self) -> NDArray[np.int64]:
+        """The year of each row (n,)."""
+        return np.full(len(self), self.year) if self.row_years is None else self.row_years
+
+    @property
+    def years(self) -> Tuple[int, ...]:
+        """The years there are rows of, ascending."""
+        return tuple(np.unique(self.year_of).tolist())
 
     def __post_init__(self) -> None:
-        arrays = (self.scales, self.class_ids, self.groups, self.zone, self.row, self.col)
+        arrays: Tuple[NDArray[Any], ...] = (
+            self.scales,
+            self.class_ids,
+            self.groups,
+            self.zone,
+            self.row,
+            self.col,
+        )
+        arrays += tuple(a for a in (self.row_years, self.row_areas) if a is not None)
         if self.codes.ndim != 2 or any(a.shape != self.codes.shape[:1] for a in arrays):
             raise ValueError(f"samples of {self.codes.shape} need {len(self.codes)} of each value")
         if not np.isfinite(self.scales).all():
@@ -174,93 +175,6 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.codes)
-
-
-# --- labels
-
-
-def load_labels(path: str, class_field: str, layer: Optional[str] = None) -> Labels:
-    """Return the labels of a vector file: all layers that have the field, or one layer.
-
-    Classes are those of the file's `classes` table where it is a label store of ours; else the
-    field's values in ascending order, with the ids 1, 2, … and colours of the palette. A class that
-    has a single feature of several parts (a dissolved layer) has each part as a label.
-    Raises: LabelsUnreadable, FieldMissing, NoLabels.
-    """
-    features = vectors.read_features(path, class_field, layer)
-    if not features.items:
-        raise NoLabels(path)
-    classes, ids = _classes(path, features)
-    items = _labels(features.items, ids)
-    return Labels(features.crs, classes, items, path, features.skipped)
-
-
-def _classes(path: str, features: Features) -> Tuple[Tuple[LandClass, ...], List[int]]:
-    """Return the classes, and the class id of every feature."""
-    known = {land_class.id: land_class for land_class in features.classes}
-    by_name = {land_class.name: land_class.id for land_class in features.classes}
-    ids = [_known_id(feature, known, by_name) for feature in features.items]
-    new = sorted({f.value for f, number in zip(features.items, ids) if number is None}, key=_order)
-    start = max(known, default=0) + 1
-    for number, value in enumerate(new, start):
-        name = _name(value)
-        known[number] = LandClass(number, name, "")
-        by_name[name] = number
-    if known and not 1 <= min(known) <= max(known) <= MAX_CLASSES:
-        reason = f"its classes have ids from {min(known)} to {max(known)}, not 1 to {MAX_CLASSES:,}"
-        raise LabelsUnreadable(path, reason)
-    classes = tuple(_coloured(land_class) for land_class in known.values())
-    return classes, [
-        by_name[_name(feature.value)] if number is None else number
-        for feature, number in zip(features.items, ids)
-    ]
-
-
-def _known_id(
-    feature: Feature, known: Dict[int, LandClass], by_name: Dict[str, int]
-) -> Optional[int]:
-    """Return the id in the file's table: by id, for a class may have been renamed; else by name."""
-    if feature.class_id in known:
-        return feature.class_id
-    return by_name.get(_name(feature.value))
-
-
-def _name(value: vectors.Value) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _order(value: vectors.Value) -> Tuple[bool, float, str]:
-    """Numbers by size, then text by letters."""
-    if isinstance(value, str):
-        return True, 0.0, value
-    return False, float(value), ""
-
-
-def _coloured(land_class: LandClass) -> LandClass:
-    if re.fullmatch(r"#[0-9a-fA-F]{6}", land_class.color):
-        return land_class
-    return replace(land_class, color=palette_color(land_class.id))
-
-
-def palette_color(number: int) -> str:
-    """Return the colour of a class that brings none, by its id (1, 2, …)."""
-    if number <= len(PALETTE):
-        return PALETTE[number - 1]
-    hue = number * 0.618034 % 1  # the golden section never comes near where it was
-    channels = colorsys.hsv_to_rgb(hue, 0.5 + number % 3 * 0.2, 0.9 - number % 2 * 0.25)
-    return "#" + "".join(f"{round(255 * channel):02x}" for channel in channels)
-
-
-def _labels(features: Sequence[Feature], ids: Sequence[int]) -> Tuple[Label, ...]:
-    count = Counter(ids)
-    labels: List[Label] = []
-    for feature, number in zip(features, ids):
-        parts = polygons.parts_of(feature.wkb) if count[number] == 1 else (feature.wkb,)
-        if len(parts) == 1:
-            labels.append(Label(feature.wkb, number, feature.key))
-        else:
-            labels += [Label(part, number, f"{feature.key}/{i}") for i, part in enumerate(parts)]
-    return tuple(labels)
 
 
 # --- pixels
@@ -493,6 +407,7 @@ def collect(
         codes[valid], scales[valid], class_ids, groups,
         found.zone[valid], found.row[valid], found.col[valid],
         labels.classes, told, source.dataset.key, source.year,
+        keys=tuple(label.key for label in labels.items),
     )  # fmt: skip
 
 

@@ -2,134 +2,65 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From labels to a head with an honest accuracy.
 
-The labels are split once. The head is trained on the one side and judged on the other, which
-nothing else ever sees: early stopping holds back a part of the training side. Only then, and said
-so, it may be trained again on all labels; the accuracy stays that of the first training.
+The labels are split once, or dealt to folds. The head is trained on the one side and judged on the
+other, which nothing else ever sees: early stopping holds back a part of the training side. Only
+then, and said so, it may be trained again on all labels; the accuracy stays that of labels that were
+not trained on.
 """
 
 from __future__ import annotations
 
-import contextlib
-import math
 import platform
-import tempfile
+import statistics
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterator,
-    List,
-    Mapping,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
-)
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..compute.client import WorkerClient
-from ..errors import (
-    NetworkFailed,
-    NotWritable,
-    NoUsableLabels,
-    TooFewLabels,
-    WorkerUnavailable,
-)
+from ..errors import NotWritable, TooFewLabels
 from ..io import files
-from ..io.sources.base import EmbeddingSource, FetchSummary
+from ..io.sources.base import FetchSummary
 from ..progress import Report, part, silent
-from ..values import Access, LandClass
-from . import embeddings
+from ..values import Access
 from .accuracy import Accuracy, assess, split
-from .heads.base import KINDS, Head, identify
-from .heads.instant import fit_instant, within_class_shrinkage
+from .calibration import Calibration, HeldOut, calibrate, held_out_of
+from .exchange import needed
+from .fitting import BY_TORCH, UNGUIDED_EPOCHS, Epoch, Fitted, OnEpoch, Trainer, standardisation
+from .folds import Folds, ValidationParams, against, make_folds, pinned_folds
+from .heads.base import Head, identify
 from .heads.storage import save
-from .samples import (
-    Labels,
-    SampleParams,
-    SampleReport,
-    Samples,
-    collect,
-    label_pixels,
-    windows_of_pixels,
-)
-from .unpack import by_worker
+from .label_sets import LabelSet, Where, gather, with_common_classes
+from .labels import Labels
+from .samples import SampleParams, SampleReport, Samples
+from .train_params import TrainParams
+from .validation import Validation, cross_validate
+
+__all__ = [
+    "MIN_LABELS",
+    "UNGUIDED_EPOCHS",
+    "Epoch",
+    "OnEpoch",
+    "TrainParams",
+    "TrainRequest",
+    "TrainResult",
+    "check_counts",
+    "fit",
+    "fit_on_folds",
+    "gather_request",
+    "standardisation",
+    "train",
+]
 
 MIN_LABELS = 2
 """Labels that at least two classes need: one to learn from and one to be judged by."""
 
-UNGUIDED_EPOCHS = 60
-"""How long an MLP is trained where there are too few labels to hold some back."""
-
-CHUNK_ROWS = 8192
-
-
-class Epoch(NamedTuple):
-    """How a training stands after an epoch."""
-
-    epoch: int
-    train_loss: float
-    validation_loss: float
-    """NaN where nothing could be held back."""
-
-
-OnEpoch = Callable[[Epoch], None]
-
-
-@dataclass(frozen=True)
-class TrainParams:
-    """What decides how a head is trained."""
-
-    kind: str = "instant"
-    """`instant` (linear, needs nothing installed) or `mlp` (torch, in the worker)."""
-    test_share: float = 0.3
-    """Share of each class's labels that are kept aside to judge the head; 0 for no judgement."""
-    seed: int = 0
-    """Of the split into training and test, and of the MLP's beginnings."""
-    refit: bool = True
-    """Whether the head that is saved is trained again on all labels, once it has been judged."""
-    hidden: Tuple[int, ...] = (64,)
-    """MLP: width of each hidden layer, one or two."""
-    dropout: float = 0.2
-    """MLP: share of the hidden units that are left out at random in every step."""
-    epochs: int = 200
-    """MLP: how often it sees all samples, at most."""
-    learning_rate: float = 1e-3
-    """MLP: length of a step."""
-    weight_decay: float = 1e-2
-    """MLP: how strongly weights are drawn towards 0."""
-    patience: int = 20
-    """MLP: epochs without a better loss on the part held back before it stops."""
-    batch_size: int = 256
-    """MLP: samples per step."""
-    validation_share: float = 0.2
-    """MLP: share of each class's training labels held back to decide when to stop."""
-    class_weights: bool = True
-    """MLP: whether a class with few samples counts as much as one with many."""
-
-    def __post_init__(self) -> None:
-        checks = {
-            "kind": self.kind in KINDS,
-            "test_share": 0 <= self.test_share < 1,
-            "seed": self.seed >= 0,
-            "hidden": 1 <= len(self.hidden) <= 2 and min(self.hidden) >= 1,
-            "dropout": 0 <= self.dropout < 1,
-            "epochs": self.epochs >= 1,
-            "learning_rate": 0 < self.learning_rate < 1,
-            "weight_decay": 0 <= self.weight_decay < 1,
-            "patience": self.patience >= 1,
-            "batch_size": self.batch_size >= 1,
-            "validation_share": 0 < self.validation_share < 1,
-        }
-        for name, is_good in checks.items():
-            if not is_good:
-                raise ValueError(f"{name} can't be {getattr(self, name)!r}")
+CALIBRATION_FOLDS = 5
+"""Trainings whose answers on what they have not seen say how sure an instant head may be."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +78,19 @@ class TrainRequest:
     sampling: SampleParams = field(default_factory=SampleParams)
     depth: int = 0
     """Dimensions, where the dataset is published in several; 0 for all of them."""
+    area: str = ""
+    """What the place of the labels is called, where there are several."""
+    more: Tuple[LabelSet, ...] = ()
+    """Labels of other years and areas, learnt together with the first."""
+    validation: Optional[ValidationParams] = None
+    """How the head is tested on folds; None: on `params.test_share` of the labels, once."""
+    test: Optional[LabelSet] = None
+    """Labels that the head is tested on and never learns; then there are no folds."""
+
+    @property
+    def sets(self) -> Tuple[LabelSet, ...]:
+        """All labels that are learnt."""
+        return (LabelSet(self.labels, self.year, self.area), *self.more)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +101,11 @@ class TrainResult:
     head_path: str
     samples: SampleReport
     fetched: FetchSummary
+    validation: Optional[Validation] = None
+    """What the folds gave, where there were any."""
+    folds: Optional[Folds] = None
+    data: Optional[Samples] = None
+    """The rows that `validation` speaks of."""
 
 
 def train(
@@ -167,19 +116,48 @@ def train(
 ) -> TrainResult:
     """Fetch the embeddings of the labels, train a head on them and save it.
 
-    Raises: NoLabels, TooFewLabels, NoUsableLabels, UnknownDataset, UnknownYear, DepthNotOffered,
-    FormNotOffered, StoreUnusable, DecoderMissing, NetworkFailed, WorkerUnavailable, WorkerDied,
-    WorkerFailed, ProtocolMismatch, NotWritable, DiskFull, Cancelled.
+    Raises: NoLabels, TooFewLabels, NoUsableLabels, ValidationImpossible, UnknownDataset,
+    UnknownYear, DepthNotOffered, FormNotOffered, StoreUnusable, DecoderMissing, NetworkFailed,
+    WorkerUnavailable, WorkerDied, WorkerFailed, ProtocolMismatch, NotWritable, DiskFull, Cancelled.
     """
-    check_counts(_counts_of(request.labels))
+    check_counts(_counts_of([each.labels for each in request.sets]))
     if request.params.kind == "mlp":
-        _needed(worker)
+        needed(worker, BY_TORCH)
     if not Path(request.out).absolute().parent.is_dir():
         raise NotWritable(request.out, "its folder does not exist")
-    samples, fetched = _samples(request, part(report, 0.0, 0.55), worker)
-    head = fit(samples, request.params, part(report, 0.55, 1.0), worker, on_epoch)
+    samples, folds, learnt, fetched = gather_request(request, part(report, 0.0, 0.55), worker)
+    share = part(report, 0.55, 1.0)
+    if folds is None:
+        head = fit(samples, request.params, share, worker, on_epoch)
+        save(head, request.out)
+        return TrainResult(head, request.out, samples.report, fetched)
+    head, validation = fit_on_folds(samples, request.params, folds, share, worker)
     save(head, request.out)
-    return TrainResult(head, request.out, samples.report, fetched)
+    return TrainResult(head, request.out, learnt, fetched, validation, folds, samples)
+
+
+def gather_request(
+    request: TrainRequest, report: Report = silent, worker: Optional[WorkerClient] = None
+) -> Tuple[Samples, Optional[Folds], SampleReport, FetchSummary]:
+    """Fetch what a request needs.
+
+    Returns the rows, how they are tested (None: once, by share), what became of the labels that are
+    learnt, and what was fetched.
+    Raises: as `train`, but nothing of the worker that it is not needed for.
+    """
+    where = Where(request.dataset, request.access, request.depth)
+    share = 0.6 if request.test else 1.0
+    samples, fetched = gather(request.sets, where, request.sampling, part(report, 0, share), worker)
+    learnt = samples.report
+    check_counts([(row.name, row.labels) for row in learnt.classes])
+    if request.test is not None:
+        rest = part(report, share, 1.0)
+        test, more = gather((request.test,), where, request.sampling, rest, worker)
+        samples, folds = against(samples, test)
+        return samples, folds, learnt, fetched.merged(more)
+    if request.validation is None:
+        return samples, None, learnt, fetched
+    return samples, make_folds(samples, request.validation), learnt, fetched
 
 
 def fit(
@@ -195,49 +173,50 @@ def fit(
     """
     started = time.monotonic()
     check_counts([(row.name, row.labels) for row in samples.report.classes])
-    job = _Job.of(samples, params, worker)
-    train_rows, test_rows = split(job.y, samples.groups, params.test_share, params.seed)
+    trainer = Trainer.of(samples, params, worker)
+    train_rows, test_rows = split(trainer.y, samples.groups, params.test_share, params.seed)
     refits = params.refit and len(test_rows) > 0
-    fitted = job.fit(train_rows, part(report, 0.0, 0.6 if refits else 1.0), on_epoch)
-    accuracy = _judged(job, fitted, test_rows)
+    fitted = trainer.fit(train_rows, part(report, 0.0, 0.6 if refits else 1.0), on_epoch)
+    accuracy = _judged(trainer, fitted, test_rows)
+    held_out = _held_out(trainer, fitted, train_rows, test_rows)
     if refits:
-        fitted = job.refit(fitted, part(report, 0.6, 1.0))
+        fitted = trainer.refit(fitted, np.arange(len(trainer.y)), part(report, 0.6, 1.0))
+    calibration = calibrate(held_out, params.seed) if held_out is not None else None
     story = {
-        **fitted.story,
-        "params": _relevant(params),
-        "labels": samples.report.labels,
-        "pixels": samples.report.pixels,
         "refitted": refits,
-        "accuracy_from": _origin(job, train_rows, test_rows),
+        "accuracy_from": _origin(trainer, train_rows, test_rows),
         "seconds": round(time.monotonic() - started, 3),
     }
-    return _head(job, fitted, story, accuracy)
+    return _head(trainer, fitted, story, accuracy, calibration)
 
 
-def _samples(
-    request: TrainRequest, report: Report, worker: Optional[WorkerClient]
-) -> Tuple[Samples, FetchSummary]:
-    """Fetch the embeddings of the labels' pixels."""
-    labels, sampling = request.labels, request.sampling
+def fit_on_folds(
+    samples: Samples,
+    params: TrainParams,
+    folds: Folds,
+    report: Report = silent,
+    worker: Optional[WorkerClient] = None,
+) -> Tuple[Head, Validation]:
+    """Return a head of all that is learnt, and how heads of its kind do on the folds.
 
-    def work(source: EmbeddingSource, _reason: str) -> Tuple[Samples, FetchSummary]:
-        pixels = label_pixels(labels, sampling, part(report, 0.0, 0.1))
-        fetched = source.fetch(windows_of_pixels(pixels), part(report, 0.1, 0.9))
-        try:
-            return collect(labels, source, sampling, pixels, part(report, 0.9, 1.0)), fetched
-        except NoUsableLabels as error:
-            if not fetched.failed:
-                raise
-            failure = fetched.failed[0]
-            if fetched.unreachable:
-                raise NetworkFailed(fetched.unreachable, failure.reason) from error
-            reason = f"{error.reason} ({failure.part}: {failure.reason})"
-            raise NoUsableLabels(error.labels, reason) from error
-
-    return embeddings.with_source(
-        request.dataset, request.year, request.access, work, depth=request.depth, report=report,
-        unpack=by_worker(worker),
-    )  # fmt: skip
+    The head's accuracy is that of all tested labels together, each by a head that had not seen it.
+    Raises: WorkerUnavailable, WorkerDied, WorkerFailed, NotWritable, DiskFull, Cancelled.
+    """
+    started = time.monotonic()
+    trainer = Trainer.of(samples, params, worker)
+    validation, fits = cross_validate(samples, params, folds, part(report, 0.0, 0.8), worker)
+    rows = folds.learnt
+    fitted = trainer.refit(_typical(fits), rows, part(report, 0.8, 1.0))
+    story = {
+        "labels": len(np.unique(samples.groups[rows])),
+        "pixels": len(rows),
+        "refitted": len(folds.items) > 1,
+        "accuracy_from": _origin_of_folds(trainer, folds),
+        "validation": {**validation.to_json(), "told": folds.sentence},
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    calibration = validation.calibration if params.calibrate else None
+    return _head(trainer, fitted, story, validation.pooled, calibration), validation
 
 
 def check_counts(counts: Sequence[Tuple[str, int]]) -> None:
@@ -246,246 +225,130 @@ def check_counts(counts: Sequence[Tuple[str, int]]) -> None:
         raise TooFewLabels(tuple(counts), MIN_LABELS)
 
 
-def standardisation(
-    codes: NDArray[np.int8], scales: NDArray[np.float32]
-) -> Tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return mean and standard deviation of each dimension; 1 where a dimension never changes.
-
-    Shapes: codes (n, D); scales (n,); results (D,).
-    """
-    mean = sum(chunk.sum(axis=0) for chunk in _chunks(codes, scales)) / len(codes)
-    square = sum(((chunk - mean) ** 2).sum(axis=0) for chunk in _chunks(codes, scales))
-    std = np.sqrt(square / len(codes))
-    # rounding leaves a trace of a deviation where there is none
-    std[std <= 1e-9 * np.maximum(np.abs(mean), 1e-30)] = 1.0
-    return mean.astype(np.float32), std.astype(np.float32)
-
-
 # --- parts of a training
 
 
-@dataclass(frozen=True, eq=False)
-class _Fitted:
-    """What a training gives."""
-
-    mean: NDArray[np.float32]
-    std: NDArray[np.float32]
-    weights: Mapping[str, NDArray[np.float32]]
-    story: Dict[str, object]
-    """What is to be told of it, as JSON values."""
-    epochs: int = 0
-    """MLP: after how many it was best."""
+def _typical(fits: Sequence[Fitted]) -> Fitted:
+    """Return the first training, with the epochs that were best in the middle of all."""
+    first = fits[0]
+    if not first.epochs:
+        return first
+    epochs = [round(statistics.median(column)) for column in zip(*(fit.epochs for fit in fits))]
+    story = {**first.story, "epochs": epochs[0]}
+    return replace(first, epochs=tuple(epochs), story=story)
 
 
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """Samples, how to train on them, and who does it."""
+def _held_out(
+    trainer: Trainer,
+    fitted: Fitted,
+    train_rows: NDArray[np.int64],
+    test_rows: NDArray[np.int64],
+) -> Optional[HeldOut]:
+    """Return what a head says of labels it has not seen, None where there are none.
 
-    samples: Samples
-    params: TrainParams
-    worker: Optional[WorkerClient]
-    classes: Tuple[LandClass, ...]
-    """Those that occur in the samples."""
-    y: NDArray[np.int64]
-    """Index of a row's class in `classes`, (n,)."""
-
-    @classmethod
-    def of(cls, samples: Samples, params: TrainParams, worker: Optional[WorkerClient]) -> _Job:
-        """Return the job for samples. Raises: WorkerUnavailable if it needs a worker."""
-        if params.kind == "mlp":
-            _needed(worker)
-        present = set(samples.class_ids.tolist())
-        classes = tuple(known for known in samples.classes if known.id in present)
-        index = {known.id: number for number, known in enumerate(classes)}
-        y = np.array([index[number] for number in samples.class_ids.tolist()], np.int64)
-        return cls(samples, params, worker, classes, y)
-
-    def fit(self, rows: NDArray[np.int64], report: Report, on_epoch: Optional[OnEpoch]) -> _Fitted:
-        """Train on some rows; an MLP holds back a part of them to decide when to stop."""
-        if self.params.kind == "instant":
-            return self._fit_instant(rows)
-        learnt, held_back = split(
-            self.y[rows], self.samples.groups[rows], self.params.validation_share, self.params.seed
-        )
-        unguided = None if len(held_back) else min(self.params.epochs, UNGUIDED_EPOCHS)
-        return self._fit_mlp(rows[learnt], rows[held_back], unguided, report, on_epoch)
-
-    def refit(self, first: _Fitted, report: Report) -> _Fitted:
-        """Train on all rows, as long as was best the first time."""
-        rows = np.arange(len(self.y))
-        if self.params.kind == "instant":
-            return self._fit_instant(rows)
-        again = self._fit_mlp(rows, rows[:0], first.epochs, report, None)
-        return replace(again, story=first.story)  # the curve that decided is the one to show
-
-    def _fit_instant(self, rows: NDArray[np.int64]) -> _Fitted:
-        codes, scales = self.samples.codes[rows], self.samples.scales[rows]
-        mean, std = standardisation(codes, scales)
-        x = embeddings.dequantise(codes, scales)
-        x -= mean
-        x /= std
-        weights = fit_instant(x, self.y[rows])
-        shrinkage = within_class_shrinkage(x, self.y[rows])
-        story: Dict[str, object] = {"shrinkage": round(shrinkage, 6), "epochs": 0, "loss_curve": []}
-        return _Fitted(mean, std, weights, story)
-
-    def _fit_mlp(
-        self,
-        learnt: NDArray[np.int64],
-        held_back: NDArray[np.int64],
-        fixed_epochs: Optional[int],
-        report: Report,
-        on_epoch: Optional[OnEpoch],
-    ) -> _Fitted:
-        mean, std = standardisation(self.samples.codes[learnt], self.samples.scales[learnt])
-        arrays: Dict[str, NDArray[Any]] = {
-            "codes": self.samples.codes, "scales": self.samples.scales, "labels": self.y,
-            "train_index": learnt, "validation_index": held_back, "mean": mean, "std": std,
-        }  # fmt: skip
-        curve: List[Epoch] = []
-
-        def hear(facts: Mapping[str, object]) -> None:
-            curve.append(_epoch(facts))
-            if on_epoch is not None:
-                on_epoch(curve[-1])
-
-        worker = _needed(self.worker)
-        with _exchange(worker, arrays) as asked:
-            asked.update(self._network(), fixed_epochs=fixed_epochs)
-            answer = worker.call("train_mlp", asked, report, hear)
-            weights = _weights(str(asked["out"]))
-        epochs = int(str(answer["best_epoch"]))
-        story: Dict[str, object] = {
-            "epochs": epochs,
-            "epochs_run": len(curve),
-            "validation_labels": len(np.unique(self.samples.groups[held_back])),
-            "loss_curve": [list(epoch) for epoch in curve],
-        }
-        return _Fitted(mean, std, weights, story, epochs)
-
-    def _network(self) -> Dict[str, object]:
-        p = self.params
-        return {
-            "classes": len(self.classes), "hidden": list(p.hidden), "dropout": p.dropout,
-            "epochs": p.epochs, "learning_rate": p.learning_rate, "weight_decay": p.weight_decay,
-            "patience": p.patience, "batch_size": p.batch_size, "class_weights": p.class_weights,
-            "seed": p.seed,
-        }  # fmt: skip
+    An instant head is trained in milliseconds: a few more trainings make every label one that was
+    not seen. An MLP has the test labels for it.
+    """
+    params, samples = trainer.params, trainer.samples
+    if not params.calibrate:
+        return None
+    if params.kind != "instant":
+        if not len(test_rows):
+            return None
+        said = trainer.logits(fitted, test_rows)
+        return held_out_of((test_rows,), (said,), trainer.y, samples.groups)
+    rows = np.arange(len(trainer.y)) if params.refit else train_rows
+    folds = pinned_folds(trainer.y, samples.groups, rows, CALIBRATION_FOLDS, params.seed)
+    if not folds:
+        return None
+    said_by = tuple(trainer.logits(trainer.fit(f.train, silent), f.test) for f in folds)
+    return held_out_of(tuple(f.test for f in folds), said_by, trainer.y, samples.groups)
 
 
 def _head(
-    job: _Job, fitted: _Fitted, story: Mapping[str, object], accuracy: Optional[Accuracy]
+    trainer: Trainer,
+    fitted: Fitted,
+    story: Mapping[str, object],
+    accuracy: Optional[Accuracy],
+    calibration: Optional[Calibration] = None,
 ) -> Head:
-    kind, dataset = job.params.kind, job.samples.dataset
+    params, samples = trainer.params, trainer.samples
     arrays = {"mean": fitted.mean, "std": fitted.std, **fitted.weights}
+    temperature = calibration.temperature if calibration else 1.0
+    report = samples.report
+    told = {"params": params.told(), "labels": report.labels, "pixels": report.pixels}
     return Head(
-        id=identify(kind, job.classes, dataset, arrays),
-        kind=kind,
-        classes=job.classes,
-        dataset=dataset,
-        depth=job.samples.codes.shape[1],
-        years=(job.samples.year,),
+        id=identify(params.kind, trainer.classes, samples.dataset, arrays, temperature),
+        kind=params.kind,
+        classes=trainer.classes,
+        dataset=samples.dataset,
+        depth=samples.codes.shape[1],
+        years=samples.years,
         mean=fitted.mean,
         std=fitted.std,
         weights=fitted.weights,
-        training=story,
+        training={
+            **fitted.story, **told, **story,
+            "calibration": calibration.to_json() if calibration else None,
+        },
         accuracy=accuracy,
-        seed=job.params.seed,
-        versions=_versions(job),
-    )
+        seed=params.seed,
+        versions=_versions(trainer),
+        temperature=temperature,
+    )  # fmt: skip
 
 
-def _judged(job: _Job, fitted: _Fitted, rows: NDArray[np.int64]) -> Optional[Accuracy]:
+def _judged(trainer: Trainer, fitted: Fitted, rows: NDArray[np.int64]) -> Optional[Accuracy]:
     """Return how a head does on rows it has not seen, None where there are none."""
     if not len(rows):
         return None
-    head = _head(job, fitted, {}, None)
-    best = head.probabilities(job.samples.codes[rows], job.samples.scales[rows]).argmax(axis=1)
-    reference, groups = job.samples.class_ids[rows], job.samples.groups[rows]
-    return assess(reference, head.class_ids[best], head.classes, groups)
+    samples = trainer.samples
+    ids = np.array([land_class.id for land_class in trainer.classes], np.int64)
+    predicted = ids[trainer.logits(fitted, rows).argmax(axis=1)]
+    return assess(samples.class_ids[rows], predicted, trainer.classes, samples.groups[rows])
 
 
 def _origin(
-    job: _Job, train_rows: NDArray[np.int64], test_rows: NDArray[np.int64]
+    trainer: Trainer, train_rows: NDArray[np.int64], test_rows: NDArray[np.int64]
 ) -> Optional[Dict[str, object]]:
     """Return on what the accuracy was measured, None where nothing was."""
     if not len(test_rows):
         return None
-    groups = job.samples.groups
-    untested = sorted(set(range(len(job.classes))) - set(job.y[test_rows].tolist()))
+    groups = trainer.samples.groups
     return {
-        "test_share": job.params.test_share,
+        "test_share": trainer.params.test_share,
         "train_labels": len(np.unique(groups[train_rows])),
         "train_pixels": len(train_rows),
         "test_labels": len(np.unique(groups[test_rows])),
         "test_pixels": len(test_rows),
-        "untested_classes": [job.classes[index].id for index in untested],
+        "untested_classes": _untested(trainer, test_rows),
     }
 
 
-def _relevant(params: TrainParams) -> Dict[str, object]:
-    """Return the parameters that meant something for this kind of head."""
-    values = {**asdict(params), "hidden": list(params.hidden)}
-    common = ("kind", "test_share", "seed", "refit")
-    return {name: values[name] for name in (values if params.kind == "mlp" else common)}
+def _origin_of_folds(trainer: Trainer, folds: Folds) -> Dict[str, object]:
+    rows = np.concatenate([fold.test for fold in folds.items])
+    return {
+        "scheme": folds.scheme,
+        "folds": len(folds.items),
+        "test_labels": len(np.unique(trainer.samples.groups[rows])),
+        "test_pixels": len(rows),
+        "untested_classes": _untested(trainer, rows),
+    }
 
 
-def _versions(job: _Job) -> Dict[str, str]:
+def _untested(trainer: Trainer, rows: NDArray[np.int64]) -> List[int]:
+    missing = sorted(set(range(len(trainer.classes))) - set(trainer.y[rows].tolist()))
+    return [trainer.classes[index].id for index in missing]
+
+
+def _versions(trainer: Trainer) -> Dict[str, str]:
     ours = {"tessera": files.plugin_version()}
-    if job.worker is not None and job.params.kind == "mlp":
-        return {**ours, **job.worker.versions}
+    if trainer.worker is not None and trainer.params.kind == "mlp":
+        return {**ours, **trainer.worker.versions}
     return {**ours, "python": platform.python_version(), "numpy": np.__version__}
 
 
-def _counts_of(labels: Labels) -> List[Tuple[str, int]]:
-    counts = Counter(label.class_id for label in labels.items)
-    return [(known.name, counts[known.id]) for known in labels.classes]
-
-
-def _chunks(codes: NDArray[np.int8], scales: NDArray[np.float32]) -> Iterator[NDArray[np.float64]]:
-    for start in range(0, len(codes), CHUNK_ROWS):
-        rows = slice(start, start + CHUNK_ROWS)
-        yield codes[rows].astype(np.float64) * scales[rows, None]
-
-
-# --- the worker
-
-
-def _needed(worker: Optional[WorkerClient]) -> WorkerClient:
-    if worker is None:
-        raise WorkerUnavailable("an MLP is trained by torch in the worker, and there is none")
-    return worker
-
-
-@contextlib.contextmanager
-def _exchange(
-    worker: WorkerClient, arrays: Mapping[str, NDArray[Any]]
-) -> Iterator[Dict[str, object]]:
-    """Write arrays where the worker finds them; gives their paths, and `out` for its answer."""
-    folder = None
-    try:
-        folder = Path(tempfile.mkdtemp(dir=worker.scratch()))
-        for name, values in arrays.items():
-            np.save(folder / f"{name}.npy", values, allow_pickle=False)
-        yield {
-            **{name: str(folder / f"{name}.npy") for name in arrays},
-            "out": str(folder / "weights.npz"),
-        }
-    except OSError as error:
-        needed = sum(values.nbytes for values in arrays.values())
-        raise files.write_error(folder or tempfile.gettempdir(), error, needed) from error
-    finally:
-        if folder is not None:
-            files.remove_folder(folder)
-
-
-def _weights(path: str) -> Dict[str, NDArray[np.float32]]:
-    with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name].astype(np.float32) for name in stored.files}
-
-
-def _epoch(facts: Mapping[str, object]) -> Epoch:
-    losses = (facts["train_loss"], facts["validation_loss"])
-    # what is no number crosses JSON as null
-    told = (math.nan if loss is None else float(str(loss)) for loss in losses)
-    return Epoch(int(str(facts["epoch"])), *told)
+def _counts_of(several: Sequence[Labels]) -> List[Tuple[str, int]]:
+    common = with_common_classes(several)
+    counts = Counter(label.class_id for labels in common for label in labels.items)
+    return [(known.name, counts[known.id]) for known in common[0].classes]

@@ -344,6 +344,13 @@ def _no_usable_labels(error: errors.NoUsableLabels) -> Told:
     )
 
 
+def _validation_impossible(error: errors.ValidationImpossible) -> Told:
+    return Told(
+        translate("Messages", "The head can't be tested this way: {}.").format(error.reason),
+        translate("Messages", "Label the class in more places, or choose another way to test."),
+    )
+
+
 def _too_few_labels(error: errors.TooFewLabels) -> Told:
     counts = ", ".join(f"{name}: {number}" for name, number in error.counts)
     return Told(
@@ -444,6 +451,7 @@ _EXPLAIN: Dict[Type[BaseException], Callable[[Any], Told]] = {
     errors.NoLabels: _no_labels,
     errors.NoUsableLabels: _no_usable_labels,
     errors.TooFewLabels: _too_few_labels,
+    errors.ValidationImpossible: _validation_impossible,
     errors.HeadUnreadable: _head_unreadable,
     errors.HeadMismatch: _head_mismatch,
     errors.WorkerUnavailable: _worker_unavailable,

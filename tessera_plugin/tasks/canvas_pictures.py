@@ -15,10 +15,7 @@ from qgis.PyQt.QtGui import QImage
 from ..values import Extent
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ..engine.picture import Picture
+    from ..engine.picture import Picture, Rgba
 
 Supply = Union[Sequence["Picture"], Callable[[], Sequence["Picture"]]]
 """Pictures, or what gives them; it is called on the thread that renders."""
@@ -196,7 +193,7 @@ def _image(job: _Job) -> QImage:
     return image_of(render(pictures, view.extent, view.width, view.height))
 
 
-def image_of(rgba: NDArray[np.uint8]) -> QImage:
+def image_of(rgba: Rgba) -> QImage:
     """Return an image in the form that the screen is painted with, with memory of its own.
 
     `rgba` (H, W, 4) is not premultiplied. Qt is not asked to convert it: it would share the work

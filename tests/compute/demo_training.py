@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tools.demo_encoder.pool import training_samples
 from tools.demo_encoder.train import Recipe, train
+from tools.demo_encoder.views import Changes
 
 RECIPE = Recipe(
     latent=4,
@@ -18,10 +19,11 @@ RECIPE = Recipe(
     feedforward=16,
     landscapes=3,
     pixels_each=300,
-    batch_landscapes=2,
-    batch_each=32,
+    batch_landscapes=3,
+    batch_each=64,
     steps=24,
-    rate=5e-3,
+    rate=6e-3,
+    changes=Changes(gap_days=1.0, no_orbit=0.0, no_radar=0.0),  # steps are less unlike each other
 )
 
 samples = training_samples(RECIPE.landscapes, RECIPE.first_seed, RECIPE.pixels_each)

@@ -9,6 +9,7 @@ import faulthandler
 import importlib
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -171,6 +172,8 @@ def start():
     scenario = getattr(importlib.import_module(module), function)
     log = answer.with_suffix(".crash.log").open("w")
     faulthandler.enable(log)
+    if hasattr(signal, "SIGUSR1"):  # kill -USR1 tells where it hangs
+        faulthandler.register(signal.SIGUSR1, log)
 
     def leave(facts, status):
         answer.write_text(json.dumps(facts, indent=1), "utf-8")

@@ -82,7 +82,7 @@ class Places(MemorySource):
 
 
 def test_sample_is_bounded_and_every_pixel_as_likely():
-    codes, scales = explore._sample(Places(), [BIG], lambda *_: None, 0)
+    codes, scales = explore.sample(Places(), [BIG], lambda *_: None, 0)
     assert codes.shape == (explore.SAMPLE_PX, 128)
     assert np.isfinite(scales).all()
     rows, cols = (100 * codes[:, i].astype(int) + codes[:, i + 1] for i in (0, 2))
@@ -103,7 +103,7 @@ def test_sample_is_seeded():
 def test_blocks_are_sampled_where_there_are_very_many(monkeypatch):
     monkeypatch.setattr(explore, "SAMPLE_BLOCKS", 5)
     source = MemorySource()
-    codes, _ = explore._sample(source, [BIG], lambda *_: None, 0)
+    codes, _ = explore.sample(source, [BIG], lambda *_: None, 0)
     assert 0 < len(codes) <= 5 * 128 * 128
 
 

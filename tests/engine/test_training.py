@@ -12,6 +12,7 @@ from tessera_plugin.compute.client import WorkerClient
 from tessera_plugin.engine import training
 from tessera_plugin.engine.accuracy import assess, split
 from tessera_plugin.engine.embeddings import open_source
+from tessera_plugin.engine.exchange import exchange
 from tessera_plugin.engine.heads import fit_instant, load
 from tessera_plugin.engine.samples import (
     Label,
@@ -288,7 +289,7 @@ def test_torch_in_the_worker_and_numpy_agree(worker, hidden):
     head = random_head(hidden)
     codes, scales = random_embeddings(60_000, seed=7)
     scales[::97] = np.nan
-    with training._exchange(
+    with exchange(
         worker, {"codes": codes, "scales": scales, "mean": head.mean, "std": head.std}
     ) as asked:
         weights = str(worker.scratch() / "weights.npz")

@@ -224,7 +224,8 @@ def test_from_images_to_embeddings_on_the_map(dialog, made, monkeypatch, hands, 
     dialog.add_folder(made.images, monkeypatch)
     assert dialog.datedSummary.text().startswith("Sentinel-2: 6 dates, 2021-")
     assert dialog.told == "Say what no file tells: “Sentinel-2 values are”"
-    assert "values go down to" in dialog.questionsLabel.text()
+    suggested = [dialog.s2UnitCombo.itemText(number) for number in range(4)]
+    assert "without offset — suggested: values go down to" in suggested[1]
     dialog.answer()
     assert dialog.told == "Next: name it and see how long it takes."
     dialog.choose("encodeAreaCombo", "map shows")

@@ -52,6 +52,7 @@ def _module(name: str) -> Method:
 
 METHODS: Mapping[str, Method] = {
     **{name: _module(name) for name in ("devices", "speed", "train_mlp", "predict", "unpack")},
+    "sklearn_fit_predict": _module("others"),
     "encode": _module("encode.run"),
     "encode_estimate": _module("encode.estimate"),
     "encoder_speed": _module("encoders.speed"),

@@ -58,6 +58,8 @@ class Params:
     batch_size: int = 256
     class_weights: bool = True
     """Whether a rare class weighs as much as a common one."""
+    noise: float = 0.0
+    """Standard deviation of what is added at random to a standardised embedding in every step."""
     seed: int = 0
     fixed_epochs: Optional[int] = None
     """Refit: so many epochs, with nothing held out, and the last weights are kept."""
@@ -137,7 +139,10 @@ def _fit(
         sum_of_losses = 0.0
         for rows in torch.randperm(n).split(batch_size):
             job.check()
-            loss = loss_of(model(train.x[rows]), train.y[rows])  # (b, D) -> (b, k) -> ()
+            x = train.x[rows]  # (b, D)
+            if p.noise:
+                x = x + p.noise * torch.randn_like(x)
+            loss = loss_of(model(x), train.y[rows])  # (b, D) -> (b, k) -> ()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from . import instant, mlp
 
 KINDS = ("instant", "mlp")
 MAX_CLASS_ID = 65_535
+LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.01, 1000.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +50,9 @@ class Head:
     seed: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of the software that trained it."""
+    temperature: float = 1.0
+    """What the last layer's outputs are divided by before the softmax, found on labels that were
+    held out: above 1 for a head that was too sure of itself. It changes no class."""
 
     def __post_init__(self) -> None:
         _check_classes(self.classes)
@@ -60,6 +64,8 @@ class Head:
         for name, values in {"mean": self.mean, "std": self.std, **self.weights}.items():
             if values.dtype != np.float32 or not np.isfinite(values).all():
                 raise ValueError(f"{name} is not all finite float32 numbers")
+        if not LEAST_TEMPERATURE <= self.temperature <= MOST_TEMPERATURE:
+            raise ValueError(f"a temperature of {self.temperature} is out of reason")
         mlp.check_layers(self._layers(), self.depth, len(self.classes))
 
     @property
@@ -83,7 +89,22 @@ class Head:
         """
         if codes.ndim != 2 or codes.shape[1] != self.depth:
             raise HeadMismatch(self.dataset, self.depth, self.dataset, codes.shape[-1])
-        return mlp.forward(self._layers(), self.mean, self.std, codes, scales)
+        layers = mlp.tempered(self._layers(), self.temperature)
+        return mlp.forward(layers, self.mean, self.std, codes, scales)
+
+    def logits(self, codes: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the last layer's outputs (n, k) as they were trained, without the temperature."""
+        return mlp.logits(self._layers(), self.mean, self.std, codes, scales)
+
+    def tempered_weights(self) -> Dict[str, NDArray[np.float32]]:
+        """Return the weights with the temperature worked into the last layer.
+
+        They are what is to be handed to anybody else that predicts: the worker, an ONNX file.
+        """
+        weights = dict(self.weights)
+        last = "" if self.kind == "instant" else str(len(weights) // 2)
+        weight, bias = mlp.tempered(self._layers(), self.temperature)[-1]
+        return {**weights, f"W{last}": weight, f"b{last}": bias}
 
     def _layers(self) -> List[mlp.Layer]:
         if self.kind == "instant":
@@ -98,6 +119,7 @@ def identify(
     classes: Sequence[LandClass],
     dataset: str,
     arrays: Mapping[str, NDArray[np.float32]],
+    temperature: float = 1.0,
 ) -> str:
     """Return the id of a head: 16 hex digits of what decides its predictions."""
     digest = hashlib.blake2b(digest_size=8)
@@ -105,6 +127,8 @@ def identify(
     for name in sorted(arrays):
         digest.update(repr((name, arrays[name].shape)).encode())
         digest.update(arrays[name].astype("<f4").tobytes())
+    if temperature != 1:  # without one the id is what it was before there were any
+        digest.update(repr(("temperature", float(temperature))).encode())
     return digest.hexdigest()
 
 

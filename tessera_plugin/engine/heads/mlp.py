@@ -7,7 +7,7 @@ The instant head is the chain of one layer, so both kinds run through here.
 
 from __future__ import annotations
 
-from typing import List, Mapping, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,38 @@ def forward(
     Shapes: mean, std (D,); codes (n, D); scales (n,); result (n, k).
     Nodata: a pixel whose scale is not finite gives a row of NaN.
     """
+    return _through(layers, mean, std, codes, scales, finish=_softmax)
+
+
+def logits(
+    layers: Sequence[Layer],
+    mean: NDArray[np.float32],
+    std: NDArray[np.float32],
+    codes: NDArray[np.int8],
+    scales: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Return what `forward` takes the softmax of: probabilities round to 0 where these don't."""
+    return _through(layers, mean, std, codes, scales, finish=lambda z: z)
+
+
+def tempered(layers: Sequence[Layer], temperature: float) -> List[Layer]:
+    """Return layers whose last outputs are divided by a temperature."""
+    *others, (weight, bias) = layers
+    if temperature == 1:
+        return [*others, (weight, bias)]
+    share = 1 / temperature
+    return [*others, ((weight * share).astype(np.float32), (bias * share).astype(np.float32))]
+
+
+def _through(
+    layers: Sequence[Layer],
+    mean: NDArray[np.float32],
+    std: NDArray[np.float32],
+    codes: NDArray[np.int8],
+    scales: NDArray[np.float32],
+    *,
+    finish: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+) -> NDArray[np.float32]:
     (first, bias), *rest = _standardised(layers, mean, std)
     valid = np.isfinite(scales)
     factors = np.where(valid, scales, 0).astype(np.float32)[:, None]
@@ -56,7 +88,7 @@ def forward(
         for weight, bias_next in rest:
             np.maximum(z, 0, out=z)
             z = z @ weight + bias_next
-        result[chunk] = _softmax(z)
+        result[chunk] = finish(z)
     result[~valid] = np.nan
     return result
 
@@ -76,6 +108,45 @@ def _softmax(z: NDArray[np.float32]) -> NDArray[np.float32]:
     np.exp(z, out=z)
     z /= z.sum(axis=1, keepdims=True)
     return z
+
+
+def averaged(
+    networks: Sequence[Mapping[str, NDArray[np.float32]]],
+) -> Dict[str, NDArray[np.float32]]:
+    """Return one network whose outputs before the softmax are the mean of several networks'.
+
+    Their hidden units stand side by side, so it is a network as any other and its prediction costs
+    what theirs do. All have the same number of layers. The mean of such outputs is the geometric
+    mean of the probabilities.
+    """
+    if len(networks) == 1:
+        return dict(networks[0])
+    chains = [layers_of(weights) for weights in networks]
+    joined: Dict[str, NDArray[np.float32]] = {}
+    last = len(chains[0])
+    for number, layers in enumerate(zip(*chains), 1):
+        blocks, biases = [weight for weight, _ in layers], [bias for _, bias in layers]
+        if number == 1:
+            weight, bias = np.hstack(blocks), np.concatenate(biases)
+        elif number < last:
+            weight, bias = _diagonal(blocks), np.concatenate(biases)
+        else:
+            weight, bias = np.vstack(blocks) / len(networks), np.mean(biases, axis=0)
+        joined[f"W{number}"] = weight.astype(np.float32)
+        joined[f"b{number}"] = bias.astype(np.float32)
+    return joined
+
+
+def _diagonal(blocks: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return blocks along the diagonal, zeros elsewhere."""
+    rows, cols = np.sum([block.shape for block in blocks], axis=0)
+    result = np.zeros((rows, cols), np.float32)
+    row = col = 0
+    for block in blocks:
+        height, width = block.shape
+        result[row : row + height, col : col + width] = block
+        row, col = row + height, col + width
+    return result
 
 
 def check_layers(layers: Sequence[Layer], depth: int, classes: int) -> None:

@@ -77,6 +77,7 @@ def _facts(head: Head) -> bytes:
         "dataset": head.dataset,
         "depth": head.depth,
         "years": list(head.years),
+        "temperature": float(head.temperature),
         "training": _plain(head.training),
         "accuracy": head.accuracy.to_json() if head.accuracy else None,
         "seed": head.seed,
@@ -189,6 +190,8 @@ def _head(facts: Mapping[str, Any], arrays: Dict[str, NDArray[np.float32]]) -> H
         accuracy=_accuracy(facts),
         seed=_typed(facts, "seed", int),
         versions=_typed(facts, "versions", dict),
+        # heads that were saved before there was one have none
+        temperature=_typed({"temperature": 1.0, **facts}, "temperature", float),
     )
 
 

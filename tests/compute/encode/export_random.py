@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Export a random network of each generation, small, with the tests' networks of the exporter.
 
-`python export_random.py FOLDER`, in the private environment; writes FOLDER/GENERATION.onnx.
+`python export_random.py FOLDER`, in the private environment; writes FOLDER/GENERATION[-PRECISION].onnx.
 """
 
 import sys
@@ -22,4 +22,8 @@ for generation in ("1.0", "1.0-qat", "1.1", "2.0"):
     torch.save(payload(generation, stock(generation)), checkpoint)
     data_source = "mpc" if generation == "1.1" else "unstated"
     heads = None if generation == "2.0" else SMALL.heads
-    export_encoder(str(checkpoint), str(checkpoint.with_suffix(".onnx")), data_source, heads)
+    precisions = ("float32", "float16", "int8") if generation == "2.0" else ("float32",)
+    for precision in precisions:
+        name = generation if precision == "float32" else f"{generation}-{precision}"
+        out = str(checkpoint.with_name(f"{name}.onnx"))
+        export_encoder(str(checkpoint), out, data_source, heads, precision=precision)

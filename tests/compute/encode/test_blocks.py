@@ -95,7 +95,7 @@ def test_a_preview_takes_every_pixel_of_its_lattice_once(tmp_path, size, stride)
             taken = scale[rows, cols]
             records = np.zeros(taken.shape, record_of(4))
             records["scale"] = taken
-            preview.put(part, records)
+            preview.put((rows, cols), records)
     preview.write()
     found = np.load(preview.path)
     row, col = preview.first

@@ -43,6 +43,23 @@ def test_trap_22_a_pixel_is_the_same_in_every_batch(client, official, tmp_path, 
     assert all(other.tobytes() == first.tobytes() for _, other in found[1:])
 
 
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_trap_22_fewer_bits_are_the_same_in_every_batch(client, official, tmp_path, precision):
+    """And near to float32; they run in the same way."""
+    tile = write(tmp_path / "tile", scene(t2=20, ta=6, td=7, height=16, width=17, cloudy=0.2))
+    found = [
+        encoded(client, official / f"2.0-{precision}.onnx", tile, tmp_path / f"{px}", batch_px=px)[
+            1
+        ]
+        for px in (1, 5, 64)
+    ]
+    assert all(other.tobytes() == found[0].tobytes() for other in found[1:])
+    _, exact = encoded(client, official / "2.0.onnx", tile, tmp_path / "exact", batch_px=64)
+    a, b = (each["codes"] * each["scale"][..., None] for each in (found[0], exact))
+    cosine = (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
+    assert cosine.min() > 0.999
+
+
 def test_trap_16_generation_2_does_not_mind_the_order_of_dates(client, official, tmp_path):
     """Each observation goes in with its own day, whatever its place."""
     arrays = scene(t2=16, ta=8, td=8, height=16, width=17, cloudy=0)

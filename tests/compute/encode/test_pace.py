@@ -188,9 +188,9 @@ def test_the_processor_gets_fewer_pixels_and_then_has_nothing_to_fall_back_on():
 
 
 def test_the_processor_really_without_room_goes_on_with_fewer_pixels(models):
-    """In a process that may have 60 MB more; a batch of 16 384 needs two of 98 MB."""
+    """In a process that may have 94 MB more; a batch of 16 384 needs twice 98 MB."""
     done = subprocess.run(
-        [worker_python(), str(SHORT), models(kind="slow")], capture_output=True, text=True
+        [worker_python(), str(SHORT), models(kind="wide")], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)

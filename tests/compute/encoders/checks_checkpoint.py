@@ -7,7 +7,7 @@ import os
 from types import SimpleNamespace
 
 import torch
-from networks import SMALL, payload, settings, stock
+from networks import KINDS, SMALL, heads_of, payload, settings, stock
 
 from tessera_plugin.compute.worker.encoders.checkpoint import CheckpointRefused, read_checkpoint
 
@@ -23,18 +23,19 @@ def refused(folder, held, heads=SMALL.heads):
 
 
 def check_every_generation_is_recognised(folder):
-    for generation in ("1.0", "1.0-qat", "1.1", "2.0"):
+    for generation in KINDS:
         path = folder / f"{generation}.pt"
         torch.save(payload(generation, stock(generation)), path)
-        found = read_checkpoint(str(path), None if generation == "2.0" else SMALL.heads)
-        assert found.generation == generation
-        assert found.size == ("custom" if generation == "2.0" else "")
-        assert found.prefixes == ((16, 32, 64, 128) if generation == "2.0" else ())
+        found = read_checkpoint(str(path), heads_of(generation))
+        is_student = generation in {"2.0", "2.0-qk"}
+        assert found.generation == generation.replace("-qk", "")
+        assert found.size == ("custom" if generation.startswith("2.0") else "")
+        assert found.prefixes == ((16, 32, 64, 128) if is_student else ())
         assert (found.file, len(found.sha256)) == (path.name, 64)
 
 
-def check_a_missing_tensor_is_named(folder):
-    """Trap 25: strict=False would leave it random."""
+def check_trap_25_a_missing_tensor_is_named(folder):
+    """strict=False would leave it random."""
     for generation in ("1.1", "2.0"):
         held = payload(generation, stock(generation))
         key = "model" if generation == "2.0" else "model_state"
@@ -104,7 +105,7 @@ def check_settings_must_be_whole(folder):
     held["args"] = settings(nhead=5)
     assert "48 does not divide by 5" in refused(folder, held)
     held["args"] = settings(enable_qk_norm=True)
-    assert "enable_qk_norm" in refused(folder, held)
+    assert "missing tensors: s2_backbone.transformer_encoder.0." in refused(folder, held)
     held["args"] = settings(num_layers=3)
     assert "missing tensors: s2_backbone.transformer_encoder.layers.2" in refused(folder, held)
 
@@ -118,7 +119,9 @@ def check_what_is_no_checkpoint_is_refused(folder):
     assert "holds a list" in refused(folder, [1, 2])
     assert "no weights under model_state" in refused(folder, {"weights": {}})
     assert "not tensors" in refused(folder, {"args": settings(), "model": {"a": "b"}})
-    assert "teacher" in refused(folder, {"arch": {}, "encoder_state_dict": {}})
+    teacher = {"arch": {}, "encoder_state_dict": {}}
+    assert "its settings leave out repr_dim" in refused(folder, teacher)
+    assert refused(folder, {"encoder_state_dict": {}}).endswith("it has: encoder_state_dict")
     whole = folder / "whole.pt"
     torch.save(payload("2.0", stock("2.0")), whole)
     for name, content in (("cut", whole.read_bytes()[:-2000]), ("empty", b""), ("text", b"hello")):

@@ -64,14 +64,61 @@ class Pool(nn.Module):
         return (weights * x).sum(1)
 
 
+class NormedLayer(nn.Module):
+    """Queries and keys are normalised per head; `first`: so is what goes into each half."""
+
+    def __init__(self, d, heads, feedforward, first):
+        super().__init__()
+        self.heads, self.first = heads, first
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            setattr(self, name, nn.Linear(d, d))
+        self.q_norm, self.k_norm = nn.RMSNorm(d // heads), nn.RMSNorm(d // heads)
+        self.linear1, self.linear2 = nn.Linear(d, feedforward), nn.Linear(feedforward, d)
+        self.norm1, self.norm2 = nn.LayerNorm(d), nn.LayerNorm(d)
+
+    def attend(self, x):
+        q, k, v = (part(x).unflatten(-1, (self.heads, -1)) for part in
+                   (self.q_proj, self.k_proj, self.v_proj))  # fmt: skip
+        heads = [part.transpose(1, 2) for part in (self.q_norm(q), self.k_norm(k), v)]
+        mixed = nn.functional.scaled_dot_product_attention(*heads)
+        return self.out_proj(mixed.transpose(1, 2).flatten(-2))
+
+    def forward(self, x):
+        def wide(x):
+            return self.linear2(torch.relu(self.linear1(x)))
+
+        if self.first:
+            x = x + self.attend(self.norm1(x))
+            return x + wide(self.norm2(x))
+        x = self.norm1(x + self.attend(x))
+        return self.norm2(x + wide(x))
+
+
+class Layers(nn.Module):
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
 class Half(nn.Module):
     def __init__(self, bands, d, of, kind):
         super().__init__()
         self.embedding = nn.Sequential(nn.Linear(bands, d), nn.ReLU(), nn.Linear(d, d))
-        layer = nn.TransformerEncoderLayer(d, of.heads, of.feedforward, batch_first=True)
-        self.transformer_encoder = nn.TransformerEncoder(
-            layer, of.layers, enable_nested_tensor=False
-        )
+        if kind in {"qk_norm", "teacher"}:
+            sizes = (d, of.heads, of.feedforward, kind == "teacher")
+            layers = [NormedLayer(*sizes) for _ in range(of.layers)]
+            held = Layers(*layers) if kind == "teacher" else nn.Sequential(*layers)
+            self.transformer_encoder, kind = held, "attention"
+        else:
+            layer = nn.TransformerEncoderLayer(d, of.heads, of.feedforward, batch_first=True)
+            self.transformer_encoder = nn.TransformerEncoder(
+                layer, of.layers, enable_nested_tensor=False
+            )
         self.attn_pool = Pool(d, kind)
 
     def forward(self, x):
@@ -98,8 +145,16 @@ class Stock(nn.Module):
             parts += [nn.LayerNorm(output, elementwise_affine=False)] * (reducer == "normalised")
             self.dim_reducer = nn.Sequential(*parts)
 
+        if kind == "teacher":
+            self.fusion_modality_embed = nn.Parameter(torch.randn(2, d))
+            self.fusion_transformer = Layers(*[NormedLayer(d, 4, 2 * d, True) for _ in range(2)])
+
     def forward(self, s2, s1):
-        return self.dim_reducer(torch.cat([self.s2_backbone(s2), self.s1_backbone(s1)], 1))
+        both = [self.s2_backbone(s2), self.s1_backbone(s1)]
+        if hasattr(self, "fusion_transformer"):
+            tokens = torch.stack(both, 1) + self.fusion_modality_embed
+            return self.dim_reducer(self.fusion_transformer(tokens).flatten(1))
+        return self.dim_reducer(torch.cat(both, 1))
 
 
 KINDS = {
@@ -107,7 +162,10 @@ KINDS = {
     "1.0-qat": ("custom", 128, "linear"),
     "1.1": ("custom", 192, "mlp"),
     "2.0": ("attention", 128, "normalised"),
+    "2.0-qk": ("qk_norm", 128, "normalised"),
+    "2.0-teacher": ("teacher", 96, "normalised"),
 }
+"""By generation; "2.0-qk" is a student with enable_qk_norm."""
 
 
 def stock(generation, of=SMALL, seed=1):
@@ -139,13 +197,22 @@ def settings(of=SMALL, **changed):
 def payload(generation, network, of=SMALL):
     """Return what the official file of such a network holds."""
     state = dict(network.state_dict())
-    if generation == "2.0":
-        return {"args": settings(of), "model": state, "epoch": 3}
+    if generation in {"2.0", "2.0-qk"}:
+        args = settings(of, enable_qk_norm=generation == "2.0-qk")
+        return {"args": args, "model": state, "epoch": 3}
+    if generation == "2.0-teacher":
+        arch = {**settings(of, repr_dim=96), "final_layernorm": True}
+        return {"arch": arch, "encoder_state_dict": state}
     state["projector.0.weight"] = torch.zeros(2, 2)
     if generation == "1.1":
         state["segmented_matryoshka_projector.0.weight"] = torch.zeros(2, 2)
     key = "model_state" if generation == "1.1" else "model_state_dict"
     return {key: {f"_orig_mod.{name}": value for name, value in state.items()}, "step": 10}
+
+
+def heads_of(generation):
+    """Return what read_checkpoint must be told: v1 files don't say it."""
+    return None if generation.startswith("2.0") else SMALL.heads
 
 
 def observations(batch, s2_time, s1_time, seed=5):

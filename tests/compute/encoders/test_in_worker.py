@@ -12,7 +12,7 @@ import pytest
 from tests.compute.helpers import worker_python
 
 HERE = Path(__file__).parent
-MODULES = ("checks_network", "checks_checkpoint", "checks_export")
+MODULES = ("checks_network", "checks_checkpoint", "checks_export", "checks_reduced")
 CHECKS = [
     (module, part.name)
     for module in MODULES

@@ -4,7 +4,12 @@
 
 import pytest
 
-from tessera_plugin.compute.worker.encoders.releases import RULES, inputs_of
+from tessera_plugin.compute.worker.encoders.releases import (
+    OFFICIAL_STUDENTS,
+    RULES,
+    inputs_of,
+    licence_of,
+)
 from tessera_plugin.compute.worker.encoders.spec import FILL_V2, FILL_V11, S2_BANDS
 
 # Sums over the ten bands, worked out from the published table: mean, std; first mean and last std.
@@ -14,6 +19,7 @@ S2_SUMS = {
     ("1.1", "mpc"): (28937.4230, 23036.1208, 2683.4553, 1495.3545),
     ("1.1", "aws"): (29969.9402, 23725.4794, 2793.6589, 1585.5529),
     ("2.0", "unstated"): (22253.9195, 17057.9969, 1633.0042, 1108.6046),
+    ("2.0-teacher", "unstated"): (22253.9195, 17057.9969, 1633.0042, 1108.6046),
 }
 ALL = sorted(S2_SUMS)
 
@@ -52,9 +58,11 @@ def test_radar_scaling_is_land_in_the_upstream_code(release):
 
 
 @pytest.mark.parametrize("release", ALL)
-def test_orbits_have_their_own_scaling_but_in_v1_0(release):
+def test_orbits_have_their_own_scaling_but_where_they_were_pooled(release):
     _s2, ascending, descending = streams(*release)
-    assert (ascending.mean == descending.mean) == release[0].startswith("1.0")
+    is_pooled = release[0] in {"1.0", "1.0-qat", "2.0-teacher"}
+    assert (ascending.mean == descending.mean) == is_pooled
+    assert (ascending.std == descending.std) == is_pooled
     assert (ascending.name, descending.name) == ("s1_ascending", "s1_descending")
 
 
@@ -71,3 +79,10 @@ def test_codes_are_those_of_the_generation():
     assert RULES["1.1"].quantisation.smallest_code == -128
     assert RULES["2.0"].quantisation.smallest_scale * 127 == pytest.approx(1e-12)
     assert RULES["1.1"].kept_dimension == 128
+
+
+def test_a_licence_is_only_said_of_official_weights():
+    nano = next(iter(OFFICIAL_STUDENTS))
+    assert licence_of("renamed.pt", nano) == "CC0-1.0"
+    assert licence_of("tessera_v1_1_mpc_encoder.pt", "0" * 64) == "CC0-1.0"
+    assert licence_of("student_nano.pt", "0" * 64).startswith("not stated")

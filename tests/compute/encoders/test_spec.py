@@ -13,6 +13,7 @@ from tessera_plugin.compute.worker.encoders.spec import (
     MAX_TEXT,
     SCHEMA,
     EncoderSpec,
+    Loss,
     Output,
     Parity,
     SelfTest,
@@ -61,6 +62,36 @@ def a_spec(generation="1.1", data_source="aws", **changed):
         "self_test": pixel,
     }
     return EncoderSpec(**{**values, **changed})
+
+
+LOSS = {
+    "cosine_mean": 0.9999,
+    "cosine_min": 0.9995,
+    "error_of_spread": 0.02,
+    "pixels": 256,
+    "batch_difference": 0.0,
+    "calibration": "a folder",
+}
+
+
+def reduced(**worse):
+    loss = Loss(**{**LOSS, **worse})
+    return a_spec(precision="int8", loss=loss, is_fast_preview=bool(worse))
+
+
+def test_a_loss_survives_as_text_and_decides_what_is_a_preview():
+    for spec in (reduced(), reduced(cosine_min=0.9989), reduced(batch_difference=1.1e-5)):
+        assert spec_from_text(spec_to_text(spec)) == spec
+        plain = json.loads(spec_to_text(spec))
+        plain["is_fast_preview"] = not spec.is_fast_preview
+        with pytest.raises(ValueError, match="does not follow"):
+            spec_from_text(json.dumps(plain))
+    assert spec_from_text(spec_to_text(a_spec())).loss is None
+
+
+def test_work_grows_with_both_lengths():
+    work = Work(1.0, 0.5, 0.01, 0.25, 0.02)
+    assert work.of(10, 20) == pytest.approx(1 + 5 + 1 + 5 + 8)
 
 
 def changed(path, value=None, *, remove=False):
@@ -135,6 +166,16 @@ def test_nothing_may_be_left_out():
         (("self_test", "masks"), [], "shapes don't agree"),
         (("self_test", "expected", 0), [1.0], "shapes don't agree"),
         (("self_test", "bands", 0, 0), [1], "shapes don't agree"),
+        (("precision",), "int4", "precision 'int4' is unknown"),
+        (("precision",), "int8", "loss must be given"),
+        (("loss",), LOSS, "loss must not be given"),
+        (("loss",), {**LOSS, "cosine_min": 2.0}, r"tessera\.loss: cosines out of range"),
+        (("loss",), {**LOSS, "pixels": 0}, "pixels or differences out of range"),
+        (("loss",), {**LOSS, "more": 1}, r"tessera\.loss: fields unknown: more"),
+        (("loss",), [], r"tessera\.loss: an object is expected"),
+        (("is_fast_preview",), True, "is_fast_preview does not follow"),
+        (("gflop_per_px", "per_s2"), -1.0, "work is not negative"),
+        (("parity", "largest_difference"), 1e-3, "larger than is allowed"),
         (("parity",), [], r"tessera\.parity: an object is expected"),
         (("parity", "cases"), "all", r"tessera\.parity\.cases: a list is expected"),
     ],

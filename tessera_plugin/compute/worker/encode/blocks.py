@@ -30,6 +30,9 @@ TRAILER = b"TESS"
 TRAILER_BYTES = len(TRAILER) + 4
 _IDENTITY = "run.json"
 
+Place = Tuple[slice, slice]
+"""Rows and columns of a scene, perhaps not all of them."""
+
 
 @dataclass(frozen=True)
 class Part:

@@ -146,13 +146,13 @@ class _Run:
         """Encode the lattice, the parts in the order of the blocks, and show it as it grows."""
         wanted = [(part, place) for part in missing for place in preview.of(part)]
         done, shown = 0, time.monotonic() - _PREVIEW_EVERY_S
-        for number, ((part, _), ready) in enumerate(self._ahead(wanted), 1):
+        for number, ((_, place), ready) in enumerate(self._ahead(wanted), 1):
             self._work.job.check()
             try:
                 records = self._work.records(ready, lambda _px: None)
             except NotFinite:
                 continue  # its block will tell
-            preview.put(part, records)
+            preview.put(place, records)
             done += records.size
             if time.monotonic() - shown >= _PREVIEW_EVERY_S or number == len(wanted):
                 preview.write()

@@ -14,7 +14,15 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import torch
 
-from .architectures import Encoder, Shape, expected_tensors, plain_student
+from .architectures import (
+    QK_NORM,
+    STOCK,
+    Encoder,
+    Shape,
+    expected_tensors,
+    plain_student,
+    teacher,
+)
 from .pooling import GRU, RESET_FIRST_GRU
 
 HARMLESS = (argparse.Namespace,)
@@ -27,15 +35,7 @@ TRAINING_ONLY = {
 }
 _COMPILED = "_orig_mod."
 _V1_STATES = ("model_state", "model_state_dict")
-_SETTINGS = (
-    "repr_dim",
-    "latent_dim",
-    "num_layers",
-    "nhead",
-    "dim_feedforward",
-    "matryoshka_dims",
-    "enable_qk_norm",
-)
+_SIZES = ("repr_dim", "latent_dim", "num_layers", "nhead", "dim_feedforward")
 _NAMED_AT_MOST = 8
 
 _V1_RELEASES = {
@@ -49,6 +49,7 @@ _STUDENTS = {
     "medium": plain_student(110, 4, 4, 1792, 128),
     "large": plain_student(160, 4, 4, 2560, 128),
 }
+_TEACHER = teacher(1024, 4, 4, 16384, 1024, is_output_normalised=True)
 
 State = Dict[str, torch.Tensor]
 
@@ -75,26 +76,27 @@ class Checkpoint:
 
     def encoder(self) -> Encoder:
         """Return the network with these weights, ready to run."""
-        encoder = Encoder(self.shape)
-        encoder.load_state_dict(self.state, strict=True)
+        with torch.device("meta"):  # otherwise its weights would be there twice
+            encoder = Encoder(self.shape)
+        encoder.load_state_dict(self.state, strict=True, assign=True)
         encoder.eval().requires_grad_(requires_grad=False)
         return encoder
 
 
 def read_checkpoint(path: str, heads: Optional[int] = None) -> Checkpoint:
-    """Read a checkpoint of v1.0 (float32, QAT), v1.1 or a v2 student.
+    """Read a checkpoint of v1.0 (float32, QAT), v1.1, a v2 student or the v2 teacher.
 
     `heads` is only for a v1 network that has not the official size: the number of attention heads
     is nowhere in its file, and a wrong one would go unnoticed.
 
-    Raises: CheckpointRefused, OSError.
+    Raises: CheckpointRefused.
     """
     payload = _load(path)
     if not isinstance(payload, dict):
         raise CheckpointRefused(f"it holds a {type(payload).__name__}, not a checkpoint")
-    if "encoder_state_dict" in payload:
-        raise CheckpointRefused("the v2 teacher is not exported by this version")
-    if "model" in payload and "args" in payload:
+    if "encoder_state_dict" in payload and "arch" in payload:
+        generation, size, shape, prefixes, state = _teacher(payload)
+    elif "model" in payload and "args" in payload:
         generation, size, shape, prefixes, state = _student(payload)
     else:
         generation, shape, state = _v1(payload, heads)
@@ -119,6 +121,8 @@ def _load(path: str) -> Any:  # noqa: ANN401 - whatever the file holds
         wanted = _unsafe_names(path) if is_zip else []
         reason = f"it asks to run {', '.join(wanted)}" if wanted else str(error).splitlines()[0]
         raise CheckpointRefused(f"not only tensors and plain values: {reason}") from None
+    except OSError as error:
+        raise CheckpointRefused(f"it can't be read: {error.strerror or error}") from error
     except (EOFError, KeyError, RuntimeError, ValueError) as error:
         raise CheckpointRefused(f"not a whole checkpoint: {error}") from error
 
@@ -129,17 +133,11 @@ def _unsafe_names(path: str) -> List[str]:
 
 
 def _student(payload: Mapping[str, Any]) -> Tuple[str, str, Shape, Tuple[int, ...], State]:
-    args = payload["args"]
-    settings = dict(args) if isinstance(args, Mapping) else dict(vars(args))
-    missing = [name for name in _SETTINGS if name not in settings]
-    if missing:
-        raise CheckpointRefused(f"its settings leave out {', '.join(missing)}")
-    if settings["enable_qk_norm"]:
-        raise CheckpointRefused("students with enable_qk_norm are not exported by this version")
+    settings = _settings(payload["args"], (*_SIZES, "matryoshka_dims", "enable_qk_norm"))
     if settings.get("student_type", "transformer") != "transformer":
         raise CheckpointRefused(f"students of type {settings['student_type']!r} are not known")
     try:
-        numbers = {name: int(settings[name]) for name in _SETTINGS[:5]}
+        numbers = {name: int(settings[name]) for name in _SIZES}
         prefixes = tuple(int(text) for text in str(settings["matryoshka_dims"]).split(","))
         shape = plain_student(
             latent=numbers["latent_dim"],
@@ -147,11 +145,37 @@ def _student(payload: Mapping[str, Any]) -> Tuple[str, str, Shape, Tuple[int, ..
             heads=numbers["nhead"],
             feedforward=numbers["dim_feedforward"],
             output=numbers["repr_dim"],
+            layer=QK_NORM if settings["enable_qk_norm"] else STOCK,
         )
     except (TypeError, ValueError) as error:
         raise CheckpointRefused(f"its settings make no encoder: {error}") from error
     size = next((name for name, known in _STUDENTS.items() if known == shape), "custom")
     return "2.0", size, shape, prefixes, _tensors(payload["model"])
+
+
+def _teacher(payload: Mapping[str, Any]) -> Tuple[str, str, Shape, Tuple[int, ...], State]:
+    settings = _settings(payload["arch"], (*_SIZES, "final_layernorm"))
+    try:
+        shape = teacher(
+            latent=int(settings["latent_dim"]),
+            layers=int(settings["num_layers"]),
+            heads=int(settings["nhead"]),
+            feedforward=int(settings["dim_feedforward"]),
+            output=int(settings["repr_dim"]),
+            is_output_normalised=bool(settings["final_layernorm"]),
+        )
+    except (TypeError, ValueError) as error:
+        raise CheckpointRefused(f"its settings make no encoder: {error}") from error
+    size = "teacher" if shape == _TEACHER else "custom"
+    return "2.0-teacher", size, shape, (), _tensors(payload["encoder_state_dict"])
+
+
+def _settings(held: Any, needed: Tuple[str, ...]) -> Dict[str, Any]:  # noqa: ANN401
+    settings = dict(held) if isinstance(held, Mapping) else dict(vars(held))
+    missing = [name for name in needed if name not in settings]
+    if missing:
+        raise CheckpointRefused(f"its settings leave out {', '.join(missing)}")
+    return settings
 
 
 def _v1(payload: Mapping[str, Any], heads: Optional[int]) -> Tuple[str, Shape, State]:

@@ -15,10 +15,10 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from onnx import helper
+from onnx import TensorProto, helper
 from torch import nn
 
-from .architectures import Attention, Backbone, Encoder, Layer
+from .architectures import LAST_DAY, Backbone, Encoder, Layer, season_of
 from .builder import INPUTS, OUTPUT, Graph, Values
 from .pooling import Pooling, ResetFirstGru
 
@@ -43,11 +43,14 @@ def to_onnx(encoder: Encoder, graph: Optional[Graph] = None) -> onnx.ModelProto:
     if size_bytes > _LARGEST_BYTES:
         raise ExportRefused(f"{size_bytes} bytes of weights don't go into one ONNX file")
     graph = graph or Graph()
-    s2, s1 = (
-        _backbone(graph, name, backbone)
+    width = encoder.shape.width
+    days = torch.arange(LAST_DAY + 1, dtype=torch.float32)[:, None]
+    season = graph.weight("season", season_of(days, width))
+    sensors = [
+        _backbone(graph, name, backbone, season)
         for name, backbone in zip(INPUTS, (encoder.s2_backbone, encoder.s1_backbone))
-    )
-    both = graph.add("Concat", [s2, s1], axis=1)
+    ]
+    both = _fused(graph, sensors, encoder)
     _sequential(graph, both, "dim_reducer", encoder.dim_reducer, result=OUTPUT)
     model = helper.make_model(
         graph.proto(encoder.shape.output),
@@ -63,6 +66,8 @@ def open_session(model: onnx.ModelProto) -> ort.InferenceSession:
     """Open a graph on the processor. Raises: ExportRefused if ONNX Runtime does not take it."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    # Threads that wait in a loop would take the processors from QGIS.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return ort.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
@@ -118,63 +123,79 @@ def _sequential(graph: Graph, x: str, name: str, parts: nn.Sequential, result: s
     return x
 
 
-def _backbone(graph: Graph, x: str, backbone: Backbone) -> str:
+def _backbone(graph: Graph, x: str, backbone: Backbone, season: str) -> str:
+    """Append a sensor's half. `season` holds a row for each day of year, 0 too."""
     name = x.replace("input", "backbone")
     bands = int(backbone.embedding[0].in_features)
-    width = 2 * len(backbone.frequencies)
     axis = graph.integers(2)
     observed = graph.add("Slice", [x, graph.integers(0), graph.integers(bands), axis])
     days = graph.add("Slice", [x, graph.integers(bands), graph.integers(bands + 1), axis])
     embedded = _sequential(graph, observed, f"{name}.embedding", backbone.embedding)
-    angles = graph.add("Mul", [days, graph.weight("frequencies", backbone.frequencies)])
-    waves = [
-        graph.add("Unsqueeze", [graph.add(op, [angles]), graph.integers(3)])
-        for op in ("Sin", "Cos")
-    ]
-    pairs = graph.add("Concat", waves, axis=3)
-    season = graph.add("Reshape", [pairs, graph.integers(0, 0, width)])
-    x = graph.enter(graph.add("Add", [embedded, season]))
-    for number, layer in enumerate(backbone.transformer_encoder.layers):
-        x = _layer(graph, x, f"{name}.transformer_encoder.layers.{number}", layer)
+    # Looked up, not computed for each observation: there are but 367 days.
+    row = graph.add("Cast", [graph.add("Squeeze", [days, axis])], to=TensorProto.INT32)
+    dated = graph.add("Add", [embedded, graph.add("Gather", [season, row], axis=0)])
+    x = graph.enter(dated, ("batch", x.replace("input", "time")))
+    for at, layer in backbone.layers():
+        x = _layer(graph, x, f"{name}.{at}", layer)
     return _pooled(graph, graph.leave(x), f"{name}.attn_pool", backbone.attn_pool)
+
+
+def _fused(graph: Graph, sensors: List[str], encoder: Encoder) -> str:
+    """Append what makes one vector (B, 2 d) of both sensors'."""
+    if not encoder.shape.fusion_layers:
+        return graph.add("Concat", sensors, axis=1)
+    tokens = [graph.add("Unsqueeze", [sensor, graph.integers(1)]) for sensor in sensors]
+    which = graph.weight("fusion_modality_embed", encoder.fusion_modality_embed)
+    x = graph.add("Add", [graph.add("Concat", tokens, axis=1), which])
+    x = graph.enter(x, ("batch", 2))
+    for number, layer in enumerate(encoder.fusion_transformer.layers):
+        x = _layer(graph, x, f"fusion_transformer.layers.{number}", layer)
+    return graph.add("Flatten", [graph.leave(x)], axis=1)
 
 
 def _layer(graph: Graph, x: str, name: str, layer: nn.Module) -> str:
     if not isinstance(layer, Layer):
         raise ExportRefused(f"{name} is a {type(layer).__name__}")
-    attended = _attention(graph, x, f"{name}.self_attn", layer.self_attn)
-    x = _inner_normalised(graph, graph.add("Add", [x, attended]), f"{name}.norm1", layer.norm1)
-    products = (layer.linear1, layer.linear2)
-    changed = graph.feedforward(
-        x,
-        (f"{name}.linear1", f"{name}.linear2"),
-        *((linear.weight.T, linear.bias) for linear in products),
-    )
-    return _inner_normalised(graph, graph.add("Add", [x, changed]), f"{name}.norm2", layer.norm2)
+
+    def norm(x: str, number: int) -> str:
+        norms = (layer.norm1, layer.norm2)
+        at = f"{name}.norm{number}"
+        return graph.inner_normalised(x, at, *_gain_and_bias(norms[number - 1]), layer.norm1.eps)
+
+    def feedforward(x: str) -> str:
+        names = (f"{name}.linear1", f"{name}.linear2")
+        up, down = ((part.weight.T, part.bias) for part in (layer.linear1, layer.linear2))
+        return graph.feedforward(x, names, up, down)
+
+    if layer.is_norm_first:
+        x = graph.add("Add", [x, _attention(graph, norm(x, 1), name, layer)])
+        return graph.add("Add", [x, feedforward(norm(x, 2))])
+    x = norm(graph.add("Add", [x, _attention(graph, x, name, layer)]), 1)
+    return norm(graph.add("Add", [x, feedforward(x)]), 2)
 
 
-def _inner_normalised(graph: Graph, x: str, name: str, layer: nn.LayerNorm) -> str:
-    return graph.inner_normalised(x, name, *_gain_and_bias(layer), layer.eps)
-
-
-def _attention(graph: Graph, x: str, name: str, attention: Attention) -> str:
-    heads = attention.heads
-    width = attention.in_proj_weight.shape[1]
-    size = width // heads
-    # The scale of the scores is worked into the queries' weights.
-    scale = torch.ones(3 * width)
-    scale[:width] = size**-0.5
-    weight = (attention.in_proj_weight * scale[:, None]).T
-    projected = graph.inner(x, f"{name}.in_proj", weight, attention.in_proj_bias * scale)
-    split = graph.add("Reshape", [projected, graph.integers(0, 0, 3 * heads, size)])
-    by_head = graph.add("Transpose", [split], perm=[0, 2, 1, 3])  # (B, 3 heads, T, size)
-    query, key, value = graph.split(by_head, axis=1, parts=3)
-    scores = graph.add("MatMul", [query, graph.add("Transpose", [key], perm=[0, 1, 3, 2])])
-    mixed = graph.add("MatMul", [graph.softmax(scores), value])
+def _attention(graph: Graph, x: str, name: str, layer: Layer) -> str:
+    of = layer.projections()
+    width = int(of.out.in_features)
+    size = width // layer.heads
+    # The scale of the scores is worked into the queries' weights, or the gain of their norm.
+    scales = (size**-0.5, 1.0, 1.0)
+    parts = []
+    for number, (letter, scale) in enumerate(zip("qkv", scales)):
+        factor = 1.0 if of.norms else scale
+        weight, bias = of.weights[number].T * factor, of.biases[number] * factor
+        projected = graph.inner(x, f"{name}.{letter}_proj", weight, bias)
+        by_head = graph.integers(0, 0, layer.heads, size)
+        parts.append(graph.add("Reshape", [projected, by_head]))  # (B, T, heads, size)
+    for number, (letter, norm) in enumerate(zip("qk", of.norms)):
+        gain, at = norm.weight * scales[number], f"{name}.{letter}_norm"
+        parts[number] = graph.rms_normalised(parts[number], at, gain, norm.epsilon)
+    orders = ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3])
+    q, k, v = (graph.add("Transpose", [part], perm=order) for part, order in zip(parts, orders))
+    mixed = graph.add("MatMul", [graph.softmax(graph.add("MatMul", [q, k])), v])
     by_time = graph.add("Transpose", [mixed], perm=[0, 2, 1, 3])
     together = graph.add("Reshape", [by_time, graph.integers(0, 0, width)])
-    out = attention.out_proj
-    return graph.inner(together, f"{name}.out_proj", out.weight.T, out.bias)
+    return graph.inner(together, f"{name}.out_proj", of.out.weight.T, of.out.bias)
 
 
 def _pooled(graph: Graph, x: str, name: str, pooling: Pooling) -> str:

@@ -95,6 +95,11 @@ _V2_STUDENTS = Scaling(
     (5909.3921, 3405.0322), (1507.1750, 1531.2615),
     (5816.1382, 3277.7576), (1554.6475, 1546.4733),
 )
+_V2_TEACHER = Scaling(
+    _V2_STUDENTS.s2_mean, _V2_STUDENTS.s2_std,
+    (5862.7652, 3341.3949), (1531.8051, 1540.2014),
+    (5862.7652, 3341.3949), (1531.8051, 1540.2014),
+)
 # fmt: on
 
 _BUCKET_LENGTHS = tuple(range(8, 257, 8))
@@ -135,15 +140,15 @@ _FORTY = Sampling(
     draws=1,
 )
 _V1_CODES = Quantisation(V1_SCALE_FLOOR, -128)
+_V2_CODES = Quantisation(V2_SCALE_FLOOR, -127)
 
 RULES: Dict[str, Rules] = {
     "1.0": Rules(_FORTY, _V1_CODES, {"unstated": _V1_0}, 0),
     "1.0-qat": Rules(_FORTY, _V1_CODES, {"unstated": _V1_0}, 0),
     "1.1": Rules(_buckets(FILL_V11, 8), _V1_CODES, {"mpc": _V1_1_MPC, "aws": _V1_1_AWS}, 128),
     # Said by others to be trained on MPC; the release itself names no source.
-    "2.0": Rules(
-        _buckets(FILL_V2, 1), Quantisation(V2_SCALE_FLOOR, -127), {"unstated": _V2_STUDENTS}, 0
-    ),
+    "2.0": Rules(_buckets(FILL_V2, 1), _V2_CODES, {"unstated": _V2_STUDENTS}, 0),
+    "2.0-teacher": Rules(_buckets(FILL_V2, 1), _V2_CODES, {"unstated": _V2_TEACHER}, 0),
 }
 
 
