@@ -239,8 +239,9 @@ def _cached_share(parts: Sequence[CoveragePart], state: State) -> float:
 def premultiplied(rgba: Rgba) -> NDArray[np.uint32]:
     """Return pixels (H, W, 4) as 0xAARRGGBB (H, W), the colours times their alpha, rounded."""
     alpha = rgba[..., 3].astype(np.uint32)
-    found = alpha << 24
+    found: NDArray[np.uint32] = alpha << np.uint32(24)
     for band, shift in ((0, 16), (1, 8), (2, 0)):
-        product = rgba[..., band] * alpha + 128
-        found |= ((product + (product >> 8)) >> 8) << shift  # exactly the rounded 255th part
+        product = rgba[..., band] * alpha + np.uint32(128)
+        part = (product + (product >> np.uint32(8))) >> np.uint32(8)  # exactly the 255th, rounded
+        found |= part << np.uint32(shift)
     return found
