@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
 from .. import errors
@@ -15,7 +13,7 @@ from ..engine import classify as classifying
 from ..engine import compare as comparing
 from ..engine import compare_spaces as spaces
 from ..engine import coverage as covering
-from ..engine import embeddings, export, samples, training
+from ..engine import embeddings, export
 from ..engine.catalog import DATASETS
 from ..engine.embeddings import FetchResult, FetchSummary
 from ..engine.unpack import by_worker
@@ -88,7 +86,7 @@ def fetch(options: argparse.Namespace, teller: Teller) -> int:
         files = export.export(fetched, access, options.out, part(teller.report, 0.9, 1.0))
     lines = [*(f"Wrote {file}" for file in files), *fetched_lines(fetched.summary)]
     teller.result({"files": list(files), **_year_facts(fetched)}, [*lines, *_form_lines(fetched)])
-    return _status(fetched.summary)
+    return fetch_status(fetched.summary)
 
 
 def compare(options: argparse.Namespace, teller: Teller) -> int:
@@ -121,40 +119,6 @@ def _compare_spaces(options: argparse.Namespace, access: Access, teller: Teller)
     return OK if found.pixels else PARTS_MISSING
 
 
-def train(options: argparse.Namespace, teller: Teller) -> int:
-    """Train a head on labelled samples."""
-    access = access_of(options, teller.report)
-    request = training.TrainRequest(
-        labels=samples.load_labels(options.samples, options.class_field),
-        dataset=dataset_key(options, access),
-        year=options.year,
-        access=access,
-        params=training.TrainParams(
-            kind=options.head, test_share=options.test_share, seed=options.seed
-        ),
-        out=options.out,
-        depth=options.depth,
-    )
-    with worker_for_command() as worker:
-        trained = training.train(request, teller.report, worker)
-    accuracy = trained.head.accuracy
-    facts = {
-        "head": trained.head_path,
-        "id": trained.head.id,
-        "depth": trained.head.depth,
-        "classes": [c.name for c in trained.head.classes],
-        "accuracy": accuracy.to_json() if accuracy else None,
-        "training": dict(trained.head.training),
-        "samples": _facts(trained.samples),
-        "fetched": _facts(trained.fetched),
-    }
-    if options.report:
-        Path(options.report).write_text(json.dumps(facts, indent=2, default=str), "utf-8")
-    told = [accuracy.sentence()] if accuracy else ["There were too few labels to test the head."]
-    teller.result(facts, [f"Wrote {trained.head_path}", *told, *fetched_lines(trained.fetched)])
-    return _status(trained.fetched)
-
-
 def classify(options: argparse.Namespace, teller: Teller) -> int:
     """Write a map of an extent."""
     request = classifying.ClassifyRequest(
@@ -178,7 +142,7 @@ def map_lines(result: classifying.ClassifyResult) -> List[str]:
 
 def map_status(result: classifying.ClassifyResult) -> int:
     """Return the exit status of a command that wrote a map."""
-    return _status(result.fetched)
+    return fetch_status(result.fetched)
 
 
 # --- helpers
@@ -220,7 +184,8 @@ def _form_lines(result: FetchResult) -> List[str]:
     return [f"Read from {_FORMS[result.form]}: {result.form_reason}."]
 
 
-def _status(summary: FetchSummary) -> int:
+def fetch_status(summary: FetchSummary) -> int:
+    """Return the exit status of a command that fetched."""
     return PARTS_MISSING if summary.failed else OK
 
 

@@ -9,8 +9,15 @@ from typing import Callable, List, Sequence
 
 from .. import paths
 from ..values import FORMS, PUBLIC_ARCHIVE, NetworkSettings
-from . import cache_commands, commands, encode_options, explore_options, model_commands
-from .values import bbox, count, file_of, positive, share, years_of
+from . import (
+    cache_commands,
+    commands,
+    encode_options,
+    explore_options,
+    head_options,
+    model_commands,
+)
+from .values import bbox, count, file_of, positive, years_of
 
 _DEFAULT_LIMIT_PX = 50_000_000
 
@@ -55,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
         help="with another dataset instead: how far the two agree",
     )
     compare.set_defaults(run=commands.compare)
-    _add_train(adding.add_parser("train", parents=[common], help="a head from labelled samples"))
+    head_options.add_to(adding, common, _add_dataset)
 
     classify = adding.add_parser("classify", parents=[common], help="a map of an extent")
     _add_place(classify)
@@ -156,19 +163,6 @@ def _add_place(
     command.add_argument(
         "--bbox", required=True, type=bbox, metavar="W,S,E,N", help="degrees, EPSG:4326"
     )
-
-
-def _add_train(train: argparse.ArgumentParser) -> None:
-    _add_dataset(train)
-    train.add_argument("--year", required=True, type=int)
-    train.add_argument("--samples", required=True, metavar="FILE")
-    train.add_argument("--class-field", required=True, metavar="NAME")
-    train.add_argument("--head", required=True, choices=("instant", "mlp"))
-    train.add_argument("--out", required=True, metavar="HEAD")
-    train.add_argument("--test-share", type=share, default=0.3)
-    train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--report", metavar="FILE.json")
-    train.set_defaults(run=commands.train)
 
 
 def _add_model(model: argparse.ArgumentParser) -> None:

@@ -27,8 +27,10 @@ from ..io.sources.local_store import LocalStore
 from ..progress import Report, part, silent
 from ..values import BLOCK_PX, Access, Dataset, Window
 from .embeddings import OnBlocks
+from .encode_preview import STRIDE_PX, first_look
 from .encoders import EncoderFacts, describe, needed, refusals
 from .input_warnings import sentences
+from .picture import Picture
 
 BYTES_BESIDE_CODES = 10
 """A pixel's scale and its three counts."""
@@ -37,6 +39,9 @@ PLACING = 0.05
 """Share of the time that looking where the inputs lie is counted as."""
 
 MOST_TRIES = 100
+
+
+OnLook = Callable[[Picture], None]
 
 
 @dataclass(frozen=True)
@@ -114,10 +119,12 @@ def encode(
     report: Report = silent,
     worker: Optional[WorkerClient] = None,
     on_blocks: Optional[OnBlocks] = None,
+    on_look: Optional[OnLook] = None,
 ) -> Encoded:
     """Encode a tile into the dataset of its embedding space; what was done before goes on.
 
-    `on_blocks` gets the source and the blocks that are there, as they are made.
+    `on_blocks` gets the source and the blocks that are there, as they are made; `on_look` coarse
+    pictures of the whole before that.
     Raises: EncoderUnusable, SceneUnusable, DepthNotOffered, WorkerUnavailable and what else the
     worker meets, DiskFull, NotWritable, Cancelled; the blocks that are finished are kept.
     """
@@ -135,7 +142,7 @@ def encode(
         licence=facts.licence,
     )
     files.check_space(folder, _bytes(placed.window, depth))
-    run = _Run(request, placed, facts, depth, folder, on_blocks)
+    run = _Run(request, placed, facts, depth, folder, on_blocks, on_look)
     share = part(report, PLACING, 1.0)
     with refusals(request.encoder):
         told, scene = run.first_that_fits(client, share)
@@ -190,6 +197,7 @@ class _Run:
     depth: int
     folder: Path
     on_blocks: Optional[OnBlocks]
+    on_look: Optional[OnLook]
 
     def first_that_fits(
         self, client: WorkerClient, report: Report
@@ -206,6 +214,7 @@ class _Run:
                 "out": str(scene),
                 "row": self.placed.window.row,
                 "col": self.placed.window.col,
+                **({"preview_stride": STRIDE_PX} if self.on_look is not None else {}),
             }
             try:
                 with refused_inputs(self.request.tile):
@@ -231,6 +240,10 @@ class _Run:
         opened: List[EmbeddingSource] = []
 
         def on_event(told: Mapping[str, Any]) -> None:
+            if self.on_look is not None and "preview" in told:
+                look = first_look(told, self.placed.window.zone)
+                if look is not None:
+                    self.on_look(look)
             if self.on_blocks is None or "block" not in told:
                 return
             if not opened:

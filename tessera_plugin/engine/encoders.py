@@ -43,7 +43,8 @@ PROVIDERS: Mapping[str, str] = {
 }
 """What a person calls the devices that encoders are computed on, and ONNX Runtime calls them."""
 
-_UNUSABLE = {"EncoderUnusable", "ModelUnusable", "CheckpointUnusable", "CheckpointRefused"}
+_UNUSABLE = {"EncoderUnusable", "ModelUnusable", "CheckpointUnusable", "CheckpointRefused",
+             "ExportRefused"}  # fmt: skip
 
 
 @dataclass(frozen=True)

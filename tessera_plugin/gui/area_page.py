@@ -10,7 +10,7 @@ from qgis.core import QgsApplication
 from qgis.gui import QgisInterface
 from qgis.PyQt.QtCore import QTimer, QUrl, pyqtSignal
 from qgis.PyQt.QtGui import QDesktopServices
-from qgis.PyQt.QtWidgets import QMenu, QWidget
+from qgis.PyQt.QtWidgets import QInputDialog, QMenu, QWidget
 
 from ..errors import ExtentInvalid, ExtentTooLarge, TesseraError
 from ..tasks import fetch_jobs, lookups, snapshot
@@ -27,6 +27,7 @@ from .source_dialog import SourceDialog
 
 if TYPE_CHECKING:
     from ..engine.compare import Comparison
+    from ..engine.compare_spaces import SpacesComparison
 
 SETTLE_MS = 150
 """The map must stand still for so long before its size is computed."""
@@ -254,8 +255,14 @@ class AreaPage(QWidget):
             not running and self._coverage.is_wanted and not self._session.settings.offline
         )
         has_both = len(self._session.dataset.forms(self._session.depth)) > 1
-        self._compare_action.setEnabled(can_fetch and has_both)
-        self.areaMenuButton.setVisible(has_both)
+        is_own = bool(self._session.dataset.local)
+        self._compare_action.setText(
+            self.tr("Compare with another dataset here…")
+            if is_own
+            else self.tr("Compare the two published forms here…")
+        )
+        self._compare_action.setEnabled(can_fetch and (has_both or is_own))
+        self.areaMenuButton.setVisible(has_both or is_own)
 
     # --- what a person does
 
@@ -277,19 +284,47 @@ class AreaPage(QWidget):
         dialog.deleteLater()
 
     def _compare(self) -> None:
+        is_own = bool(self._session.dataset.local)
+        other = self._other_to_compare() if is_own else ""
+        if other is None:
+            return
         try:
-            task = lookups.compare(self._session, self.extent())
+            extent = self.extent()
+            if is_own:
+                task = lookups.compare_spaces(self._session, extent, other)
+                task.succeeded.connect(self._spaces_compared)
+            else:
+                task = lookups.compare(self._session, extent)
+                task.succeeded.connect(self._compared)
         except TesseraError as error:
             messages.show_error(self._iface.messageBar(), error)
             return
-        task.succeeded.connect(self._compared)
         task.failed.connect(self._compare_failed)
         task.cancelled.connect(lambda: self._note.say(self.tr("Stopped.")))
         if self._session.box.start(task):
             self._note.say("")
 
+    def _other_to_compare(self) -> Optional[str]:
+        """Return the key of the dataset that own embeddings are compared with, if one is chosen."""
+        session = self._session
+        others = {
+            each.title: each.key
+            for each in snapshot.datasets(session.settings)
+            if each.key != session.dataset.key and session.settings.year in each.years
+        }
+        if not others:
+            self._note.say(self.tr("No other dataset has {}.").format(session.settings.year))
+            return None
+        chosen, is_chosen = QInputDialog.getItem(
+            self, self.tr("Compare"), self.tr("Compare with"), list(others), 0, False
+        )
+        return others[chosen] if is_chosen else None
+
     def _compared(self, comparison: Comparison) -> None:
         self._note.say(*coverage_text.comparison(comparison))
+
+    def _spaces_compared(self, comparison: SpacesComparison) -> None:
+        self._note.say(*coverage_text.spaces(comparison))
 
     def _compare_failed(self, error: Exception) -> None:
         if isinstance(error, TesseraError):

@@ -15,6 +15,7 @@ from .reasons import reason
 
 if TYPE_CHECKING:
     from ..engine.compare import Comparison
+    from ..engine.compare_spaces import SpacesComparison
     from ..engine.coverage import Coverage
 
 REQUEST_URL = "https://github.com/ucam-eo/geotessera/issues/new?template=embedding-request.yml"
@@ -124,6 +125,32 @@ def _share(count: int, pixels: int) -> str:
     if 0.99 < share < 1:
         return translate("Coverage", "over {}").format(text.percent(0.99))
     return text.percent(share)
+
+
+def spaces(found: SpacesComparison) -> Tuple[str, str]:
+    """Return how far two datasets agree, and what kind of news that is."""
+    if not found.pixels:
+        why = ", ".join(dict.fromkeys(reason(each.reason) for each in found.failed))
+        told = translate("Coverage", "No pixel could be compared: {}.").format(
+            why or translate("Coverage", "nothing is valid in both here")
+        )
+        return told, note.WARNING
+    words = translate(
+        "Coverage",
+        "{} and {} in {} pixels: the median cosine is {}, 5 % of the pixels are below {}, and {} of "
+        "the codes are equal.",
+    )
+    told = words.format(
+        found.dataset, found.other, text.count(found.pixels), text.decimal(found.cosine_median, 3),
+        text.decimal(found.cosine_low, 3), text.percent(found.equal_codes),
+    )  # fmt: skip
+    if found.looks_same:
+        alike = translate("Coverage", "They look like one embedding space.")
+        return text.join((told, alike)), note.SUCCESS
+    other = translate(
+        "Coverage", "They don't look like one embedding space: use a head of its own for each."
+    )
+    return text.join((told, other)), note.INFO
 
 
 def comparison(found: Comparison) -> Tuple[str, str]:

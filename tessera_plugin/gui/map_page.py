@@ -340,7 +340,7 @@ class MapPage(QWidget):
     def _refit_text(self, head: Head) -> str:
         trained = self.tr("{} head for {}, {}.").format(
             self.tr("MLP") if head.kind == MLP else self.tr("Instant"),
-            head.dataset,
+            snapshot.title_of(self._session.settings, head.dataset),
             ", ".join(str(year) for year in head.years),
         )
         if head.training.get("refitted"):

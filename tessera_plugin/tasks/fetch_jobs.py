@@ -202,7 +202,13 @@ class Growing:
         """`windows` gives the parts of the zone grids that the picture is of."""
         self._year, self._windows, self._told = year, windows, told
         self._picture: Optional[LivePicture] = None
+        self._coarse: Tuple[Picture, ...] = ()
         self._last_s = 0.0
+
+    def look(self, coarse: Picture) -> None:
+        """Show a coarse picture of the whole, under what comes after it."""
+        self._coarse = (coarse,)
+        self._told(Arriving(self._year, self._pictures))
 
     def add(self, source: EmbeddingSource, blocks: Sequence[Window]) -> None:
         """Take blocks in that are there now."""
@@ -214,7 +220,11 @@ class Growing:
         now_s = time.monotonic()
         if now_s - self._last_s >= PICTURE_EVERY_S:
             self._last_s = now_s
-            self._told(Arriving(self._year, self._picture.pictures))
+            self._told(Arriving(self._year, self._pictures))
+
+    def _pictures(self) -> Tuple[Picture, ...]:
+        fine = self._picture.pictures() if self._picture is not None else ()
+        return (*self._coarse, *fine)
 
 
 def _naming(report: Report, year: int, number: int, count: int) -> Report:

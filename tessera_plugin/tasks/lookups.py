@@ -16,6 +16,7 @@ from .session import Session
 
 if TYPE_CHECKING:
     from ..engine.compare import Comparison
+    from ..engine.compare_spaces import SpacesComparison
     from ..engine.coverage import Coverage, CoveragePart
     from ..engine.locations import Found
     from ..engine.picture import Look, Picture
@@ -223,6 +224,20 @@ def look(session: Session, location: str) -> EngineTask:
         return locations.look(location, access, report)
 
     return EngineTask(translate("Lookups", "Looking what is there"), work)
+
+
+def compare_spaces(session: Session, extent: Extent, other: str) -> EngineTask:
+    """Return the task that reads a few pixels of another dataset too: gives `SpacesComparison`."""
+    from ..engine import compare_spaces as engine  # noqa: PLC0415 - light plugin load
+
+    request = engine.SpacesRequest(
+        session.dataset.key, other, session.settings.year, extent, session.access(dataset=other)
+    )
+
+    def work(report: Report) -> SpacesComparison:
+        return engine.compare_spaces(request, report)
+
+    return EngineTask(translate("Lookups", "Comparing two datasets"), work)
 
 
 def compare(session: Session, extent: Extent) -> EngineTask:

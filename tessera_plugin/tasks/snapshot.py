@@ -44,6 +44,11 @@ def datasets(settings: Settings) -> Tuple[Dataset, ...]:
     return (*DATASETS, *settings.own_stores)
 
 
+def title_of(settings: Settings, key: str) -> str:
+    """Return what people call a dataset; its key where it is not known here."""
+    return next((each.title for each in datasets(settings) if each.key == key), key)
+
+
 def addresses(*locations: str) -> Tuple[str, ...]:
     """Return every root that may be asked for archives and stores, in the order they are tried."""
     from ..engine.locations import roots_of  # noqa: PLC0415 - light plugin load

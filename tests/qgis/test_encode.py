@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The Encode dialog, from a folder of images to embeddings on the map, as a person does it."""
 
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,17 +19,21 @@ from qgis.PyQt.QtWidgets import (
     QAction,
     QApplication,
     QFileDialog,
+    QInputDialog,
     QMessageBox,
     QPushButton,
     QWidget,
 )
 
-from tessera_plugin.engine import dpixels
+from tessera_plugin.engine import dpixels, local
 from tessera_plugin.engine.stac import CATALOGUES
+from tessera_plugin.gui.dialogs import SettingsDialog
 from tessera_plugin.gui.encode_export import ExportDialog
 from tessera_plugin.gui.encode_own_scenes import OwnScenesDialog
+from tessera_plugin.gui.overlay import CanvasOverlay
 from tessera_plugin.gui.source_dialog import SourceDialog
 from tessera_plugin.io.sources.local_store import LocalStore
+from tessera_plugin.settings import write_stores
 from tessera_plugin.tasks import encode_jobs, encode_lookups
 from tessera_plugin.values import Window
 from tests.compute.helpers import worker_python
@@ -202,6 +207,10 @@ def test_without_the_add_on_it_is_offered(make_dock, qtbot, desktop):
     assert dialog.told == "Install the add-on: it runs the encoders."
     assert dialog.encodeAddOnFrame.isVisible()
     assert not dialog.encodeMainButton.isEnabled()
+    dialog.click("encodeCloseButton")
+    assert not dialog.window.isVisible()
+    dialog.hands.find("coverageLabel").linkActivated.emit("encode")  # where nothing is published
+    assert dialog.window.isVisible()
     dialog.click("encodeAddOnButton")
     assert any(
         each.objectName() == "TesseraAddOn" and each.isVisible()
@@ -268,6 +277,7 @@ def test_from_images_to_embeddings_on_the_map(dialog, made, monkeypatch, hands, 
     )  # fmt: skip
     assert 0 < seen[0] <= 6
 
+    few_are_left_out_and_others_compared(hands, own, store, window, monkeypatch)
     forget_and_delete(hands, own, monkeypatch)
     download_and_encode(dialog, hands, desktop)
 
@@ -296,6 +306,36 @@ def download_and_encode(dialog, hands, desktop):
     assert len(list(encode_jobs.inputs_root().glob("elsewhere-*/bands.npy"))) == 1
     (own,) = hands.session.settings.own_stores
     assert own.years == (2023,)
+
+
+def few_are_left_out_and_others_compared(hands, own, store, window, monkeypatch):
+    """Ask for more observations in the settings, and compare with a copy of another space."""
+    settings = SettingsDialog(hands.session, None)
+    hands.qtbot.addWidget(settings)
+    settings.observationsSpin.setValue(6)
+    settings.accept()
+    strict = LocalStore(hands.session.access(), own, own.years[0])
+    seen = store.counts(window)[..., 0]
+    assert ((strict.read(window)[1] > 0) == (seen >= 6)).all()
+    hands.session.update(min_observations=0)
+    hands.until(lambda: hands.find("fetchButton").isEnabled())
+    assert hands.find("fetchButton").text() == "Show embeddings"
+    (compare,) = hands.find("areaMenuButton").menu().actions()
+    other = Path(own.local).with_name("copy")
+    shutil.copytree(own.local, other)
+    record = (other / "dataset.json").read_text().replace('"space": "test"', '"space": "other"')
+    (other / "dataset.json").write_text(record.replace("own scenes", "copied"))
+    copied = local.dataset_of(other)
+    assert copied.key != own.key
+    hands.session.update(stores=write_stores([own, copied]))
+    monkeypatch.setattr(
+        QInputDialog, "getItem", lambda *given: (copied.title, copied.title in given[3])
+    )
+    compare.trigger()
+    hands.settle()
+    assert "the median cosine is 1.000" in hands.note("fetchNote")
+    assert "They look like one embedding space." in hands.note("fetchNote")
+    hands.session.update(stores=write_stores([own]))
 
 
 def forget_and_delete(hands, own, monkeypatch):
@@ -340,6 +380,14 @@ def open_source(hands):
     return source
 
 
+def has_picture(desktop):
+    """Whether something of what is being encoded is on the map."""
+    return any(
+        isinstance(each, CanvasOverlay) and each.role == "fetch" and not each.is_empty()
+        for each in desktop.canvas.scene().items()
+    )
+
+
 def test_it_is_cancelled_and_goes_on_and_the_dialog_may_be_closed(
     dialog, made, monkeypatch, hands, desktop
 ):
@@ -347,6 +395,7 @@ def test_it_is_cancelled_and_goes_on_and_the_dialog_may_be_closed(
     before = hands.session.dataset
     dialog.click("encodeMainButton")
     hands.until(lambda: "left" in dialog.encodeBar.format(), 60_000)
+    hands.until(lambda: has_picture(desktop), 10_000)
     assert "close this window" in dialog.told
     assert not dialog.encodeMainButton.isEnabled()
     with dialog.qtbot.waitSignal(hands.session.box.ended, timeout=10_000):

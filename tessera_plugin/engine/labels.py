@@ -1,0 +1,137 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Labelled places and their classes, from a vector file."""
+
+from __future__ import annotations
+
+import colorsys
+import re
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from ..errors import LabelsUnreadable, NoLabels
+from ..io import polygons, vectors
+from ..io.vectors import Feature, Features, Skipped
+from ..values import LandClass
+
+MAX_CLASSES = 65_535
+
+PALETTE = (
+    "#1b7837", "#e6ab02", "#d95f02", "#4a90d9", "#7570b3", "#e7298a", "#66a61e", "#a6761d",
+    "#666666", "#1f3b73", "#f4c7a1", "#8dd3c7", "#bc80bd", "#fb8072", "#b3de69", "#80b1d3",
+)  # fmt: skip
+"""Colours of classes that bring none, in the order of their ids."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A labelled place; its pixels stay together in every split."""
+
+    wkb: bytes
+    """Point, multipoint, polygon or multipolygon in the CRS of its `Labels`."""
+    class_id: int
+    key: str
+    """Stable id."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labelled places and their classes."""
+
+    crs: str
+    classes: Tuple[LandClass, ...]
+    items: Tuple[Label, ...]
+    source: str
+    """Where they come from, for messages."""
+    skipped: Skipped = field(default_factory=Skipped)
+    """What of the source could not be taken."""
+
+    def __post_init__(self) -> None:
+        unknown = {label.class_id for label in self.items} - {known.id for known in self.classes}
+        if unknown:
+            raise ValueError(f"labels have classes that are not there: {sorted(unknown)}")
+
+
+def load_labels(path: str, class_field: str, layer: Optional[str] = None) -> Labels:
+    """Return the labels of a vector file: all layers that have the field, or one layer.
+
+    Classes are those of the file's `classes` table where it is a label store of ours; else the
+    field's values in ascending order, with the ids 1, 2, … and colours of the palette. A class that
+    has a single feature of several parts (a dissolved layer) has each part as a label.
+    Raises: LabelsUnreadable, FieldMissing, NoLabels.
+    """
+    features = vectors.read_features(path, class_field, layer)
+    if not features.items:
+        raise NoLabels(path)
+    classes, ids = _classes(path, features)
+    items = _labels(features.items, ids)
+    return Labels(features.crs, classes, items, path, features.skipped)
+
+
+def _classes(path: str, features: Features) -> Tuple[Tuple[LandClass, ...], List[int]]:
+    """Return the classes, and the class id of every feature."""
+    known = {land_class.id: land_class for land_class in features.classes}
+    by_name = {land_class.name: land_class.id for land_class in features.classes}
+    ids = [_known_id(feature, known, by_name) for feature in features.items]
+    new = sorted({f.value for f, number in zip(features.items, ids) if number is None}, key=_order)
+    start = max(known, default=0) + 1
+    for number, value in enumerate(new, start):
+        name = _name(value)
+        known[number] = LandClass(number, name, "")
+        by_name[name] = number
+    if known and not 1 <= min(known) <= max(known) <= MAX_CLASSES:
+        reason = f"its classes have ids from {min(known)} to {max(known)}, not 1 to {MAX_CLASSES:,}"
+        raise LabelsUnreadable(path, reason)
+    classes = tuple(_coloured(land_class) for land_class in known.values())
+    return classes, [
+        by_name[_name(feature.value)] if number is None else number
+        for feature, number in zip(features.items, ids)
+    ]
+
+
+def _known_id(
+    feature: Feature, known: Dict[int, LandClass], by_name: Dict[str, int]
+) -> Optional[int]:
+    """Return the id in the file's table: by id, for a class may have been renamed; else by name."""
+    if feature.class_id in known:
+        return feature.class_id
+    return by_name.get(_name(feature.value))
+
+
+def _name(value: vectors.Value) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _order(value: vectors.Value) -> Tuple[bool, float, str]:
+    """Numbers by size, then text by letters."""
+    if isinstance(value, str):
+        return True, 0.0, value
+    return False, float(value), ""
+
+
+def _coloured(land_class: LandClass) -> LandClass:
+    if re.fullmatch(r"#[0-9a-fA-F]{6}", land_class.color):
+        return land_class
+    return replace(land_class, color=palette_color(land_class.id))
+
+
+def palette_color(number: int) -> str:
+    """Return the colour of a class that brings none, by its id (1, 2, …)."""
+    if number <= len(PALETTE):
+        return PALETTE[number - 1]
+    hue = number * 0.618034 % 1  # the golden section never comes near where it was
+    channels = colorsys.hsv_to_rgb(hue, 0.5 + number % 3 * 0.2, 0.9 - number % 2 * 0.25)
+    return "#" + "".join(f"{round(255 * channel):02x}" for channel in channels)
+
+
+def _labels(features: Sequence[Feature], ids: Sequence[int]) -> Tuple[Label, ...]:
+    count = Counter(ids)
+    labels: List[Label] = []
+    for feature, number in zip(features, ids):
+        parts = polygons.parts_of(feature.wkb) if count[number] == 1 else (feature.wkb,)
+        if len(parts) == 1:
+            labels.append(Label(feature.wkb, number, feature.key))
+        else:
+            labels += [Label(part, number, f"{feature.key}/{i}") for i, part in enumerate(parts)]
+    return tuple(labels)

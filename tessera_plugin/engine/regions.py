@@ -1,0 +1,78 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Connected regions of a mask, row by row as runs of pixels: no loop over pixels."""
+
+from __future__ import annotations
+
+from typing import Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def connected(mask: NDArray[np.bool_], seeds: Sequence[Tuple[int, int]]) -> NDArray[np.bool_]:
+    """Return the pixels of a mask that hang together with a seed by their edges.
+
+    Shapes: mask and result (H, W); seeds are (row, column), those outside of the mask count nothing.
+    """
+    starts, stops, width = _runs(mask)
+    regions = _regions(starts, stops, width)
+    places = np.array([row * width + col for row, col in seeds], np.int64)
+    run = np.searchsorted(starts, places, side="right") - 1
+    is_in = (run >= 0) & (places < stops[run]) if len(starts) else np.zeros(len(places), bool)
+    wanted = np.isin(regions, regions[run[is_in]])
+    # plus one where a run begins, minus one behind its end: their running sum is the mask
+    steps = np.zeros(mask.shape[0] * width + 1, np.int8)
+    steps[starts[wanted]] += 1
+    steps[stops[wanted]] -= 1
+    filled = np.cumsum(steps[:-1], dtype=np.int8).astype(np.bool_)
+    return np.ascontiguousarray(filled.reshape(mask.shape[0], width)[:, :-1])
+
+
+def _runs(mask: NDArray[np.bool_]) -> Tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Return where runs of pixels start and stop, in rows that are one column wider than the mask.
+
+    The further column is never in it, so that no run goes on into the next row.
+    """
+    height, width = mask.shape
+    padded = np.zeros((height, width + 1), np.int8)
+    padded[:, :width] = mask
+    changes = np.diff(padded.ravel(), prepend=0)
+    return np.flatnonzero(changes == 1), np.flatnonzero(changes == -1), width + 1
+
+
+def _regions(starts: NDArray[np.int64], stops: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+    """Return for each run the first run of its region.
+
+    Runs are hooked on the smallest region they touch until none touches another: a few rounds.
+    """
+    upper, lower = _touching(starts, stops, width)
+    root = np.arange(len(starts))
+    while True:
+        ends = np.sort([root[upper], root[lower]], axis=0)
+        apart = ends[0] < ends[1]
+        if not apart.any():
+            return root
+        upper, lower, (low, high) = upper[apart], lower[apart], ends[:, apart]
+        order = np.argsort(
+            -low, kind="stable"
+        )  # of several writes the last one, the smallest, stays
+        root[high[order]] = low[order]
+        while True:
+            further = root[root]
+            if np.array_equal(further, root):
+                break
+            root = further
+
+
+def _touching(
+    starts: NDArray[np.int64], stops: NDArray[np.int64], width: int
+) -> Tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs of runs that share an edge between two rows."""
+    first = np.searchsorted(stops, starts + width, side="right")
+    last = np.searchsorted(starts, stops + width, side="left")
+    count = last - first
+    upper = np.repeat(np.arange(len(starts)), count)
+    # 0, 1, … within each run's share, from its first one on
+    within = np.arange(len(upper)) - np.repeat(np.cumsum(count) - count, count)
+    return upper, np.repeat(first, count) + within
