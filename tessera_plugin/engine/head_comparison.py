@@ -33,7 +33,7 @@ OTHERS: Dict[str, str] = {
 }
 NAMES: Dict[str, str] = {"instant": "Instant head", "mlp": "MLP", **OTHERS}
 
-LEAST_PROBABILITY = 1e-6
+LEAST_PROBABILITY = 1e-3
 """Trees and neighbours say 0 of what they have not seen, which has no logarithm."""
 
 

@@ -67,6 +67,7 @@ class ModelForm:
             *((length in (0, facts.depth),
                f"its {name} has {length} numbers for {facts.depth} dimensions")
               for name, length in lengths),
+            (all(map(math.isfinite, self.mean)), "its means are not all numbers"),
             (all(math.isfinite(each) and each > 0 for each in self.std),
              "its standard deviations are not all positive"),
             (facts.patch in (0, self.patch_px),
@@ -129,6 +130,12 @@ def facts_of(path: str, told: Mapping[str, Any]) -> ModelFacts:
     )
     return ModelFacts(path, layout, depth, 0 if layout == "NC" else patch, outputs,
                       str(told["sha256"]), form, told_by)  # fmt: skip
+
+
+def statistics_of(path: str) -> Tuple[Tuple[float, ...], Tuple[float, ...]]:
+    """Return means and standard deviations from a JSON file; empty where it has none."""
+    found = _json_of(Path(path))
+    return _numbers(found.get("mean")), _numbers(found.get("std"))
 
 
 def _said(path: str, metadata: Mapping[str, str]) -> Tuple[Dict[str, Any], Tuple[str, ...]]:

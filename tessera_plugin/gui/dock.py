@@ -22,6 +22,7 @@ from .encode_window import EncodeWindow
 from .labels_page import LabelsPage
 from .links import Links
 from .map_page import MapPage
+from .model_window import ModelWindow
 
 AREA, LABELS, MAP = range(3)
 READY = 2
@@ -58,6 +59,7 @@ class TesseraDock(QgsDockWidget):
         self.encode = EncodeWindow(
             iface, session, self.area.pictures, self.windows.show_add_on, self
         )
+        self.models = ModelWindow(iface, session, self.area, self.windows.show_add_on, self)
         self._add_menu()
         contents.jobFrame.hide()
         self._connect()
@@ -72,6 +74,7 @@ class TesseraDock(QgsDockWidget):
         """Let go of what lives longer than the dock."""
         self._links.close()
         self.encode.close_down()
+        self.models.close_down()
         self.windows.close_down()
         for page in (self.area, self.labels, self.map):
             page.close_down()
@@ -112,6 +115,7 @@ class TesseraDock(QgsDockWidget):
         options = QgsApplication.getThemeIcon("/mActionOptions.svg")
         entries = (
             (QIcon(), self.tr("Encode own scenes…"), self.encode.show),
+            (QIcon(), self.tr("Run an ONNX model…"), self.models.show),
             (options, self.tr("Settings…"), self.show_settings),
             (QIcon(), self.tr("Cache…"), self.show_cache),
             (QIcon(), self.tr("Add-on…"), self.windows.show_add_on),
@@ -122,7 +126,9 @@ class TesseraDock(QgsDockWidget):
             menu.addAction(icon, name).triggered.connect(slot)
         button = QToolButton(self._contents)
         button.setObjectName("menuButton")
-        button.setToolTip(self.tr("Encode own scenes, settings, cache, add-on and about"))
+        button.setToolTip(
+            self.tr("Encode own scenes, run a model, settings, cache, add-on and about")
+        )
         button.setIcon(options)
         button.setAutoRaise(True)
         button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
@@ -142,6 +148,8 @@ class TesseraDock(QgsDockWidget):
         self._contents.pages.currentChanged.connect(self._page_changed)
         self.area.fetched.connect(lambda: self._mark(AREA, is_done=True))
         self.map.mapped.connect(lambda: self._mark(MAP, is_done=True))
+        self.map.model_wanted.connect(self.models.open_model)
+        self.models.running.mapped.connect(lambda: self._mark(MAP, is_done=True))
         self.map.news.connect(self._scroll_to)
         self.map.add_on_wanted.connect(self.windows.show_add_on)
         self.labels.changed.connect(self._mark_labels)

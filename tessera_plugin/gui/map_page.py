@@ -22,7 +22,7 @@ from qgis.PyQt.QtWidgets import (
 from ..errors import NoLabels, TesseraError
 from ..tasks import jobs, snapshot
 from ..tasks.session import Session
-from . import add_on, forms, messages, note, text, view
+from . import add_on, forms, map_words, messages, note, text, view
 from .area_page import AreaPage
 from .curve import LossCurve
 from .links import Links
@@ -30,12 +30,13 @@ from .matrix import SPARE_PX, MatrixView, swatch
 from .note import Note
 
 if TYPE_CHECKING:
-    from ..engine.classify import ClassCount, ClassifyResult, StagedMap
+    from ..engine.classify import ClassCount, StagedMap
     from ..engine.heads import Head
     from ..engine.training import TrainResult
 
 INSTANT, MLP = "instant", "mlp"
-HEAD_FILES = "*.head"
+MODEL = ".onnx"
+HEAD_FILES = f"*.head *{MODEL}"
 
 
 class MapPage(QWidget):
@@ -47,6 +48,8 @@ class MapPage(QWidget):
     """Something to look at has come into a widget of the page."""
     add_on_wanted = pyqtSignal()
     """The add-on's link was clicked."""
+    model_wanted = pyqtSignal(str)
+    """An ONNX model was opened instead of a head."""
 
     def __init__(
         self, iface: QgisInterface, session: Session, area: AreaPage, parent: QWidget
@@ -278,9 +281,14 @@ class MapPage(QWidget):
     def _load_head(self) -> None:
         folder = str(Path(self._session.settings.head_path or self._session.labels_path).parent)
         path, _ = QFileDialog.getOpenFileName(
-            self, self.tr("Load a head"), folder, self.tr("Head ({})").format(HEAD_FILES)
+            self,
+            self.tr("Load a head"),
+            folder,
+            self.tr("Heads and models ({})").format(HEAD_FILES),
         )
-        if path and self._use_head(path):
+        if path.lower().endswith(MODEL):
+            self.model_wanted.emit(path)
+        elif path and self._use_head(path):
             self._session.update(head_path=path)
 
     def _use_head(self, path: str) -> bool:
@@ -394,37 +402,11 @@ class MapPage(QWidget):
             self._failed(self._map_note, error)
             return
         self._session.update(output_path=out)
-        self._map_note.say("\n".join(self._sentences(result, out)), self._kind(result))
+        told = map_words.sentences(result, out, self.tr("Classify again to fill them."))
+        self._map_note.say("\n".join(told), map_words.kind(result))
         self._show_areas(result.classes)
         self.news.emit(self.areaTable)
         self.mapped.emit()
-
-    def _kind(self, result: ClassifyResult) -> str:
-        return note.WARNING if result.fetched.failed else note.SUCCESS
-
-    def _sentences(self, result: ClassifyResult, out: str) -> List[str]:
-        pixels = sum(each.pixels for each in result.classes)
-        told = [
-            self.tr("{} pixels classified in {}.").format(
-                text.count(pixels), text.seconds(result.seconds)
-            )
-        ]
-        if result.nodata_px:
-            told.append(
-                self.tr("Without embeddings: {} pixels.").format(text.count(result.nodata_px))
-            )
-        if result.fetched.failed:
-            first = result.fetched.failed[0]
-            told.append(
-                self.tr(
-                    "Did not arrive: {} parts, such as {} ({}). Classify again to fill them."
-                ).format(len(result.fetched.failed), first.part, first.reason)
-            )
-        saved = result.mosaic or result.maps[0]
-        told.append(self.tr("Saved as {}").format(saved))
-        if result.mosaic is None and Path(saved) != Path(out):
-            told.append(self.tr("The old file is still in use, so this one has a number."))
-        return told
 
     def _show_areas(self, classes: Sequence[ClassCount]) -> None:
         table: QTableWidget = self.areaTable

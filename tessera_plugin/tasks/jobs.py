@@ -103,9 +103,10 @@ def confidence_path(out: str) -> str:
     return str(Path(out).with_name(f"{Path(out).stem}_confidence.tif"))
 
 
-def publish(staged: StagedMap, project: Optional[QgsProject]) -> ClassifyResult:
+def publish(staged: StagedMap, project: Optional[QgsProject], title: str = "") -> ClassifyResult:
     """Give a map its name, and show it in a project; a map that was there before is replaced.
 
+    `title` is the name of its layer; empty for that of a map made by a head.
     Raises: NotWritable, DiskFull.
     """
     from ..engine import classify as engine  # noqa: PLC0415 - light plugin load
@@ -114,11 +115,7 @@ def publish(staged: StagedMap, project: Optional[QgsProject]) -> ClassifyResult:
     result = engine.publish(staged)
     if project is None:
         return result
-    years = ", ".join(str(year) for year in result.trained_years)
-    if result.trained_years == (result.year,):
-        name = translate("Jobs", "Land cover {}").format(result.year)
-    else:
-        name = translate("Jobs", "Land cover {} (trained on {})").format(result.year, years)
+    name = title or _title(result)
     classes = [LandClass(each.id, each.name, each.color) for each in result.classes]
     for file in _shown(result.maps, result.mosaic):
         layer = layers.class_map(file, layers.free_name(project, name, file), classes)
@@ -128,6 +125,14 @@ def publish(staged: StagedMap, project: Optional[QgsProject]) -> ClassifyResult:
         layer = layers.confidence_map(file, layers.free_name(project, name, file))
         layers.add(project, layer, layers.CONFIDENCE, places.get(layers.CONFIDENCE))
     return result
+
+
+def _title(result: ClassifyResult) -> str:
+    """Return what a map made by a head is called; a head of another year is told."""
+    if result.trained_years == (result.year,):
+        return translate("Jobs", "Land cover {}").format(result.year)
+    years = ", ".join(str(year) for year in result.trained_years)
+    return translate("Jobs", "Land cover {} (trained on {})").format(result.year, years)
 
 
 def _shown(files: Sequence[str], mosaic: Optional[str]) -> Sequence[str]:

@@ -9,7 +9,6 @@ import pytest
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
 
-from tessera_plugin.compute.client import WorkerClient
 from tessera_plugin.engine.calibration import (
     HeldOut,
     calibrate,
@@ -18,13 +17,10 @@ from tessera_plugin.engine.calibration import (
     softmax,
 )
 from tessera_plugin.engine.heads import identify, load, save
-from tessera_plugin.engine.predict import InProcess, InWorker
 from tessera_plugin.engine.training import TrainParams, fit
 from tessera_plugin.errors import HeadUnreadable
-from tessera_plugin.progress import silent
 from tests.builders import random_embeddings, random_head
 from tests.builders_samples import gaussians
-from tests.compute.helpers import worker_python
 from tests.engine.test_heads import repacked
 
 
@@ -132,21 +128,6 @@ def test_probabilities_are_the_softmax_of_divided_outputs(hidden):
     ids = {identify(head.kind, head.classes, head.dataset, arrays, t) for t in (1.0, 2.0, 4.0)}
     assert len(ids) == 3
     assert random_head(hidden).id in ids  # without a temperature it is what it was
-
-
-def test_the_worker_applies_it_too():
-    head = random_head((512,), temperature=3.0)
-    codes, scales = random_embeddings(20_000)
-    client = WorkerClient(worker_python())
-    there = InWorker(head, client)
-    best, percent = there(codes, scales, silent)
-    there.close()
-    client.stop()
-    here, here_percent = InProcess(head)(codes, scales, silent)
-    assert (best == here).mean() >= 0.9999
-    assert np.abs(percent.astype(int) - here_percent).max() <= 1
-    plain = InProcess(replace(head, temperature=1.0))(codes, scales, silent)[1]
-    assert plain.mean() > here_percent.mean() + 5
 
 
 def test_a_trained_head_is_less_sure_and_better_calibrated():

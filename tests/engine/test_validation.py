@@ -18,11 +18,12 @@ from tessera_plugin.engine.head_comparison import NAMES, by_scikit_learn, compar
 from tessera_plugin.engine.heads import load, mlp
 from tessera_plugin.engine.label_sets import LabelSet, taken
 from tessera_plugin.engine.learning_curve import learning_curve
+from tessera_plugin.engine.predict import InProcess, InWorker
 from tessera_plugin.engine.training import TrainParams, fit, fit_on_folds, train
 from tessera_plugin.errors import WorkerFailed
 from tessera_plugin.progress import silent
 from tests.archive.sample import SampleArchive
-from tests.builders import random_embeddings, random_weights, write_layer
+from tests.builders import random_embeddings, random_head, random_weights, write_layer
 from tests.builders_samples import gaussians
 from tests.compute.helpers import worker_python
 from tests.engine.test_training import archive_labels, request_for
@@ -120,6 +121,19 @@ def test_an_mlp_on_folds_is_refitted_for_the_epochs_in_the_middle(worker, noisy)
     assert len(found.parts) == 2
     assert head.accuracy.n_labels == 36
     assert 1 <= head.training["epochs"] <= 8
+
+
+def test_the_worker_applies_the_temperature_too(worker):
+    head = random_head((512,), temperature=3.0)
+    codes, scales = random_embeddings(20_000)
+    there = InWorker(head, worker)
+    best, percent = there(codes, scales, silent)
+    there.close()
+    here, here_percent = InProcess(head)(codes, scales, silent)
+    assert (best == here).mean() >= 0.9999
+    assert np.abs(percent.astype(int) - here_percent).max() <= 1
+    plain = InProcess(replace(head, temperature=1.0))(codes, scales, silent)[1]
+    assert plain.mean() > here_percent.mean() + 5
 
 
 # --- kinds beside each other

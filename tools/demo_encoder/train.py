@@ -18,7 +18,8 @@ The recipe:
 3. The loss of Barlow Twins: over the places, each number of one view's embedding is to agree with
    the same number of the other's, and with no other one; summed over the first 16, 32, 64 and 128
    numbers, so that a beginning is an embedding too. AdamW, one cosine from 0.002 to 0.
-4. Export as any checkpoint, then the comparison of evaluate.py on landscapes never trained on.
+4. Export as any checkpoint (`--export` does only this, with the weights of the last run), then the
+   comparison of evaluate.py on landscapes never trained on.
 
 One thread and fixed seeds: on one machine with one version of torch every run gives the same weights.
 """
@@ -30,7 +31,6 @@ import hashlib
 import json
 import math
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -51,6 +51,8 @@ from tools.demo_encoder.inputs import Network, embeddings
 from tools.demo_encoder.pool import Sample, sample_of, training_samples
 from tools.demo_encoder.views import Changes, pair
 
+CHECKPOINT = HERE.parents[1] / "build" / "demo_encoder" / "demo_simulated.pt"
+"""Kept beside what is built, for `--export`."""
 NAMING = Naming(
     name="demo-encoder-trained-on-simulated-landscapes",
     space="demo-simulated-1",
@@ -160,8 +162,8 @@ def _twins(one: torch.Tensor, other: torch.Tensor, apart: float) -> torch.Tensor
     return (((1 - same) ** 2).sum() + apart * off) / len(same)
 
 
-def export(recipe: Recipe, encoder: Encoder, out: Path) -> None:
-    """Write the network as an ONNX file, by way of a checkpoint of the official layout."""
+def save(recipe: Recipe, encoder: Encoder, checkpoint: Path) -> None:
+    """Write the weights as a checkpoint of the official layout."""
     args = {
         "repr_dim": PREFIXES[-1],
         "latent_dim": recipe.latent,
@@ -172,10 +174,8 @@ def export(recipe: Recipe, encoder: Encoder, out: Path) -> None:
         "matryoshka_dims": ",".join(map(str, PREFIXES)),
         "enable_qk_norm": False,
     }
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Path(folder) / "demo_simulated.pt"
-        torch.save({"args": args, "model": encoder.state_dict()}, checkpoint)
-        export_encoder(str(checkpoint), str(out), named=NAMING)
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"args": args, "model": encoder.state_dict()}, checkpoint)
 
 
 def network_of(path: Path) -> Network:
@@ -216,7 +216,15 @@ def main() -> int:
     options = argparse.ArgumentParser(description="Train the demo encoder.")
     options.add_argument("--out", type=Path, default=HERE / "demo.onnx")
     options.add_argument("--steps", type=int, default=Recipe.steps)
+    options.add_argument("--export", action="store_true", help="only write the file again")
     given = options.parse_args()
+    torch.set_num_threads(1)  # what is measured for the file too
+    if given.export:
+        export_encoder(str(CHECKPOINT), str(given.out), named=NAMING)
+        story = given.out.with_suffix(".json")
+        told = {**json.loads(story.read_text("utf-8")), "sha256": _sha256(given.out)}
+        story.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+        return 0
     recipe = Recipe(steps=given.steps)
     started, cpu = time.monotonic(), time.process_time()
     samples = training_samples(recipe.landscapes, recipe.first_seed, recipe.pixels_each)
@@ -226,10 +234,11 @@ def main() -> int:
         "wall": round(time.monotonic() - started),
         "processor": round(time.process_time() - cpu),
     }
-    export(recipe, encoder, given.out)
+    save(recipe, encoder, CHECKPOINT)
+    export_encoder(str(CHECKPOINT), str(given.out), named=NAMING)
     found = compare(network_of(given.out))
     story = {
-        "sha256": hashlib.sha256(given.out.read_bytes()).hexdigest(),
+        "sha256": _sha256(given.out),
         "recipe": asdict(recipe),
         "parameters": sum(weight.numel() for weight in encoder.parameters()),
         "seconds_to_train": seconds,
@@ -241,6 +250,10 @@ def main() -> int:
     given.out.with_suffix(".json").write_text(json.dumps(story, indent=1) + "\n", "utf-8")
     print(json.dumps(found, indent=1))
     return 0
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _milestones(steps: int) -> List[int]:

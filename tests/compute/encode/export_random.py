@@ -16,6 +16,8 @@ from networks import SMALL, payload, stock
 
 from tessera_plugin.compute.worker.encoders.export import export_encoder
 
+# Two threads that wait for each other at every step of a recurrence are slow on a busy machine.
+torch.set_num_threads(1)
 torch.manual_seed(0)
 for generation in ("1.0", "1.0-qat", "1.1", "2.0"):
     checkpoint = Path(sys.argv[1]) / f"{generation}.pt"

@@ -15,7 +15,9 @@ import torch
 from networks import SMALL, heads_of, observations, payload, run, stock
 
 from tessera_plugin.compute.worker.encode.errors import EncoderUnusable
+from tessera_plugin.compute.worker.encode.quantise import quantise
 from tessera_plugin.compute.worker.encode.session import open_encoder
+from tessera_plugin.compute.worker.encoders import storage
 from tessera_plugin.compute.worker.encoders.checkpoint import read_checkpoint
 from tessera_plugin.compute.worker.encoders.export import export_encoder
 from tessera_plugin.compute.worker.encoders.graph import (
@@ -24,6 +26,7 @@ from tessera_plugin.compute.worker.encoders.graph import (
     refuse_frozen,
     to_onnx,
 )
+from tessera_plugin.compute.worker.encoders.metadata import read_spec
 from tessera_plugin.compute.worker.encoders.parity import measure
 from tessera_plugin.compute.worker.encoders.releases import RULES, inputs_of
 from tessera_plugin.compute.worker.encoders.spec import KEY, spec_from_text
@@ -238,6 +241,17 @@ def check_trap_19_and_trap_20_v1_1_keeps_128_of_192_and_is_not_cut_further(_fold
     assert (teacher.kept_dimension, teacher.prefixes) == (96, ())
 
 
+def check_trap_19_the_scale_is_that_of_the_kept_numbers(_folder):
+    runner = open_encoder(str(exported("1.1")[1]), CPU, threads=1)
+    s2, s1 = observations(64, 8, 8)
+    native = outputs(opened("1.1"), s2, s1)
+    kept = runner.run({"s2_input": s2, "s1_input": s1})
+    _codes, scales = quantise(kept, runner.spec.quantisation)
+    largest = np.abs(native[:, :128]).max(1)
+    np.testing.assert_array_equal(scales, largest / np.float32(127))
+    assert (np.abs(native).max(1) > largest).any(), "cut later, some scales would be larger"
+
+
 def check_trap_11_v1_1_needs_its_data_source(_folder):
     """Nothing in the weights tells MPC from AWS."""
     checkpoint = exported("1.1")[0]
@@ -321,3 +335,26 @@ def check_a_full_size_nano_is_exported_under_its_name(folder):
     result = outputs(session, *inputs)
     np.testing.assert_allclose(result.mean(1), 0, atol=1e-5)
     np.testing.assert_allclose(result.std(1), 1, atol=1e-3)
+
+
+def check_weights_over_two_gigabytes_lie_in_a_file_beside(folder):
+    """The teacher's are; here with a limit that a small one passes."""
+    kept, storage.ONE_FILE_BYTES = storage.ONE_FILE_BYTES, 1000
+    checkpoint, one_file, whole = exported("2.0-teacher")
+    out = folder / "teacher.onnx"
+    try:
+        spec = export_encoder(str(checkpoint), str(out))
+        cancelled = refusal(lambda: export_encoder(str(checkpoint), str(out), "mpc"))
+    finally:
+        storage.ONE_FILE_BYTES = kept
+    assert cancelled == "the data source of v2.0-teacher must be unstated"
+    assert sorted(path.name for path in folder.iterdir()) == ["teacher.onnx", "teacher.onnx.data"]
+    assert out.stat().st_size < 0.5 * one_file.stat().st_size
+    assert read_spec(str(out)) == spec == whole
+    onnx.checker.check_model(str(out))
+    inputs = observations(4, 16, 8)
+    session = ort.InferenceSession(str(out), providers=CPU)
+    np.testing.assert_array_equal(
+        outputs(session, *inputs), outputs(opened("2.0-teacher"), *inputs)
+    )
+    assert open_encoder(str(out), CPU, threads=1).spec == spec

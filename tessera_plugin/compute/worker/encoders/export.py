@@ -11,7 +11,6 @@ import onnx
 import onnxruntime as ort
 import torch
 
-from ..arrays import draft
 from ..encode.errors import EncoderUnusable
 from ..job import Job
 from .architectures import Encoder
@@ -38,6 +37,7 @@ from .spec import (
     spec_from_text,
     spec_to_text,
 )
+from .storage import write_model
 from .work import work_of
 
 EXPORTER = "Tessera for QGIS"
@@ -228,9 +228,7 @@ def _write(model: onnx.ModelProto, spec: EncoderSpec, out: str) -> None:
         raise ExportRefused("the description does not survive being written")
     onnx.helper.set_model_props(model, {KEY: text})
     model.producer_name, model.producer_version = EXPORTER, ""
-    whole = model.SerializeToString()
-    with draft(out, len(whole)) as file:
-        file.write(whole)
+    write_model(model, out)
 
 
 def _output(checkpoint: Checkpoint, kept: int) -> Output:
