@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Tessera for QGIS contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Encoders of every generation at their real size: `python -m bench.parity [--sizes nano,1.1]`.
+"""Encoders of every generation at their real size: `python -m bench.parity [--sizes nano,1.1 | all]`.
 
 Random weights, exported by the worker in each precision. Told are the largest difference to torch
 over random and edge inputs (of the spread between pixels), what fewer bits cost, and pixels per
@@ -46,12 +46,12 @@ def child(**asked):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", default=",".join(ENCODERS))
+    parser.add_argument("--sizes", default="nano,small", help="or all, which takes half an hour")
     parser.add_argument("--precisions", default=",".join(PRECISIONS))
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        for name in options.sizes.split(","):
+        for name in ENCODERS if options.sizes == "all" else options.sizes.split(","):
             encoder(name, Path(folder), options)
 
 

@@ -12,11 +12,12 @@ from qgis.PyQt.QtCore import QTimer, pyqtSignal
 from qgis.PyQt.QtGui import QShowEvent
 from qgis.PyQt.QtWidgets import QDialog, QFileDialog
 
-from ..errors import TesseraError
+from ..errors import ExtentInvalid, TesseraError
 from ..tasks import model_jobs
 from ..tasks.lookups import Lookup
 from ..tasks.model_jobs import ModelPlan
 from ..tasks.session import Session
+from ..values import Extent
 from . import forms, messages, model_words, note, text
 from .area_page import AreaPage
 from .job_bar import JobBar
@@ -95,15 +96,15 @@ class ModelDialog(QDialog):
     @property
     def plan(self) -> Optional[ModelPlan]:
         """What would be run now; None where something is missing."""
-        form = self.form.form
-        if self._problem() or self._facts is None or form is None:
+        form, extent = self.form.form, self._extent()
+        if self._problem() or self._facts is None or form is None or extent is None:
             return None
         return ModelPlan(
             facts=self._facts,
             form=form,
             dataset=self._session.dataset.key,
             year=self._session.settings.year,
-            extent=self._area.extent(),
+            extent=extent,
             out=self._out(),
             confidence=self.modelConfidenceCheck.isChecked(),
         )
@@ -153,6 +154,13 @@ class ModelDialog(QDialog):
         problem = self._area.problem
         return text.join(messages.explain(problem)) if problem is not None else ""
 
+    def _extent(self) -> Optional[Extent]:
+        """Return what the map shows; None where it can't be used, as on QGIS's welcome page."""
+        try:
+            return self._area.extent()
+        except ExtentInvalid:
+            return None
+
     def _out(self) -> str:
         """Return where the map goes, with the ending of a raster."""
         out = str(self.modelOutput.filePath()).strip()
@@ -187,16 +195,17 @@ class ModelDialog(QDialog):
 
     def _size(self) -> str:
         told = self.tr("What the map shows: {}").format(self._area.size_text)
-        if not self._session.is_warm or self._area.problem is not None:
+        extent = self._extent()
+        if not self._session.is_warm or self._area.problem is not None or extent is None:
             return told
         if self._session.settings.offline:
             return self.tr("{} · offline: only what is in the cache").format(told)
         facts, dataset = self._facts, self._session.dataset
         depth = facts.depth if facts and facts.depth in dataset.depths else self._session.depth
-        amount = model_jobs.download_bytes(self._session, self._area.extent(), depth)
+        amount = model_jobs.download_bytes(self._session, extent, depth)
         if not amount:  # it is the person's own
             return told
-        return self.tr("{} · to fetch: at most {}").format(told, text.size(amount))
+        return self.tr("{} · to fetch: about {}").format(told, text.size(amount))
 
     def _next(self, problem: str, running: str) -> str:
         """Return the sentence that says what to do next."""

@@ -191,7 +191,7 @@ def test_a_map_is_made_as_the_form_says(dialog, hands, models, weights, tmp_path
     assert not dialog.modelThresholdSpin.isVisible()
     assert dialog.modelValuesCombo.currentText() == "as they are"
     assert "must have been made for this dataset" in dialog.modelDatasetValue.text()
-    assert "to fetch: at most" in dialog.modelAreaValue.text()
+    assert "to fetch: about" in dialog.modelAreaValue.text()
     dialog.choose_statistics(models / "other.json")
     assert "has no lists" in dialog.modelValuesNote.text()
     dialog.choose_statistics(models / "statistics.json")

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import List, NamedTuple, Tuple
 
 import numpy as np
-from osgeo import gdal, osr
+from osgeo import osr
 
 from tests.scenes import geotiffs, spectra
 from tests.scenes.landscape import Landscape
@@ -171,6 +171,3 @@ def to_utm(area: Area) -> osr.CoordinateTransformation:
 @lru_cache(maxsize=4)
 def _to_degrees(zone: int) -> osr.CoordinateTransformation:
     return osr.CoordinateTransformation(geotiffs.crs(zone), geotiffs.degrees())
-
-
-gdal.UseExceptions()
