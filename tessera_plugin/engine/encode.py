@@ -308,6 +308,6 @@ def refused_inputs(tile: str) -> Iterator[None]:
     try:
         yield
     except WorkerFailed as error:
-        if error.kind != "InputUnusable":
+        if error.kind not in {"InputUnusable", "OutputNotFinite"}:
             raise
         raise SceneUnusable(tile, error.message.rstrip(".")) from error

@@ -157,7 +157,7 @@ class CoverageView(QObject):
             extent = None
         place = (
             extent, settings.dataset, self._session.depth, settings.archive, settings.stores,
-            settings.form, settings.offline, settings.cache_folder,
+            settings.form, settings.offline, settings.cache_folder, settings.min_observations,
         )  # fmt: skip
         return (*place, settings.year), place
 

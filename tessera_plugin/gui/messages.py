@@ -381,39 +381,48 @@ def _head_mismatch(error: errors.HeadMismatch) -> Told:
 
 def _worker_unavailable(error: errors.WorkerUnavailable) -> Told:
     return Told(
-        translate("Messages", "PyTorch is not available: {}.").format(error.reason),
-        translate("Messages", "The instant head needs nothing: choose it on the Map page."),
+        translate("Messages", "The add-on is not available: {}.").format(error.reason),
+        translate(
+            "Messages", "Install it from the dock's menu; the instant head works without it."
+        ),
     )
 
 
 def _worker_died(error: errors.WorkerDied) -> Told:
     return Told(
-        translate("Messages", "The PyTorch process ended by itself: {}").format(
+        translate("Messages", "The add-on's process ended by itself: {}").format(
             error.last_words or translate("Messages", "it said nothing")
         ),
-        translate("Messages", "Try again; if it happens again, use the instant head."),
+        translate(
+            "Messages",
+            "Try again. If it happens again, look at the add-on in the dock's menu; the instant head works without it.",
+        ),
     )
 
 
 def _worker_out_of_memory(error: errors.WorkerOutOfMemory) -> Told:
     return Told(
-        translate("Messages", "The PyTorch process was ended: it held {}, more than {}.").format(
+        translate("Messages", "The add-on's process was ended: it held {}, more than {}.").format(
             text.size(error.used_bytes), text.size(error.limit_bytes)
         ),
-        translate("Messages", "Close other programs, or use the instant head."),
+        translate(
+            "Messages", "Close other programs or take a smaller area; the instant head needs less."
+        ),
     )
 
 
 def _worker_failed(error: errors.WorkerFailed) -> Told:
     return Told(
-        translate("Messages", "PyTorch could not do it: {}: {}").format(error.kind, error.message),
-        translate("Messages", "Use the instant head, or look at the details."),
+        translate("Messages", "The add-on could not do it: {}: {}").format(
+            error.kind, error.message
+        ),
+        translate("Messages", "Look at the details, or try it with the instant head."),
     )
 
 
 def _protocol_mismatch(error: errors.ProtocolMismatch) -> Told:
     return Told(
-        translate("Messages", "The PyTorch environment is of another version ({}, not {}).").format(
+        translate("Messages", "The add-on is of another version ({}, not {}).").format(
             error.found, error.expected
         ),
         translate("Messages", "Repair the add-on (menu of the dock); the instant head works."),

@@ -84,5 +84,9 @@ def _reasons() -> Dict[str, str]:
         "its checksum is not the published one": translate("Reasons", "it arrived damaged"),
         "it is not published": translate("Reasons", "it is not published"),
         "not in the cache": translate("Reasons", "it is not in the cache"),
+        "not encoded yet": translate("Reasons", "it is not encoded yet: start encoding it again"),
+        "its file is missing": translate("Reasons", "its file is gone: encode the scene again"),
+        "the folder is not there any more": translate("Reasons", "its folder is gone"),
+        "damaged: .*": translate("Reasons", "its file is damaged: encode the scene again"),
         "it did not stay in the cache": translate("Reasons", "it did not stay in the cache"),
     }
