@@ -257,6 +257,7 @@ def test_progress_and_errors_are_json_lines_when_asked(cli, tmp_path):
     assert json.loads(failed.stdout)["error"] == "UnknownDataset"
 
 
+@pytest.mark.long
 def test_the_systems_proxy_is_used_unless_the_host_is_excepted(server, tmp_path):
     place = ["--bbox", BBOX, "--out", str(tmp_path / "a.npz"), "--cache", str(tmp_path / "cache")]
     command = [sys.executable, "-m", "tessera_plugin", "fetch", *DATASET, *place]
@@ -315,6 +316,7 @@ def test_without_a_file_the_cache_is_filled(cli, server, tmp_path):
         assert written["codes"].shape[2] == 4
 
 
+@pytest.mark.long
 def test_several_years_fill_the_cache(cli, tmp_path):
     place = ["--dataset", "1.1-dclimate", "--bbox", BBOX]
     done = cli("fetch", *place, "--year", "2023-2025", "--json")
@@ -372,6 +374,7 @@ def test_coverage_is_told_before_anything_is_fetched(cli, server):
     assert said.stdout.strip()
 
 
+@pytest.mark.long
 def test_the_cache_is_looked_after(cli, server, tmp_path):
     place = ["--dataset", "1.1-dclimate", "--year", "2024", "--bbox", BBOX]
     assert cli("fetch", *place).returncode == 0

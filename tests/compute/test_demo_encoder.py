@@ -41,6 +41,7 @@ def test_it_says_what_it_is(client):
     assert not facts["needs_s1"]
 
 
+@pytest.mark.long
 def test_its_story_is_of_this_file_and_this_recipe(training):
     story = json.loads(STORY.read_text("utf-8"))
     assert story["sha256"] == hashlib.sha256(DEMO.read_bytes()).hexdigest()

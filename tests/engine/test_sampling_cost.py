@@ -52,6 +52,7 @@ def sampled(server, folder, labels, dataset, form):
     return pixels, samples
 
 
+@pytest.mark.long
 def test_points_over_many_tiles_cost_their_rows(archive, tmp_path):
     labels = scattered(60, -0.2, 52.0, 0.3, 52.3)
     with RangeServer(archive) as server:

@@ -21,6 +21,7 @@ def worker():
     client.stop()
 
 
+@pytest.mark.long
 def test_a_head_is_faster_than_an_encoder_and_both_take_time(worker):
     heads = {each.device: each for each in speed.in_worker(worker)}
     encoders = {each.device: each for each in speed.of_encoder(worker)}

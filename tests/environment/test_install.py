@@ -145,6 +145,7 @@ def test_what_is_locked_is_installed_with_uv(places, index, locks):
     assert not places.staging.exists()
 
 
+@pytest.mark.long
 def test_without_uv_pip_does_it(places, index, locks):
     shutil.rmtree(places.tools)  # and the index has none
     found = install.install(request(places, index))
@@ -169,6 +170,7 @@ def test_uvs_own_python_is_asked_for_first(places):
     )
 
 
+@pytest.mark.long
 def test_where_uv_can_fetch_no_python_one_of_this_computer_is_taken(places, index, locks):
     offline = {"UV_PYTHON_DOWNLOADS": "never"}
     wanted = InstallRequest("runtime", places, environ={**index.environ(), **offline})
@@ -177,6 +179,7 @@ def test_where_uv_can_fetch_no_python_one_of_this_computer_is_taken(places, inde
     assert "python install 3.11" in places.log.read_text()
 
 
+@pytest.mark.long
 def test_the_persons_own_python_is_taken_or_refused_with_a_reason(places, index, locks, tmp_path):
     found = install.install(request(places, index, python=SYSTEM_PYTHON))
     assert found.record.base_python == SYSTEM_PYTHON
@@ -197,6 +200,7 @@ def untouched(places, before):
     )
 
 
+@pytest.mark.long
 def test_a_network_that_is_cut_half_way(places, index, locks, before):
     index.cut = 1_000_000
     error = failure(lambda: install.install(request(places, index)))
@@ -348,6 +352,7 @@ def test_a_computer_without_packages_is_refused_by_name(places, index, locks, mo
 # --- a GPU that can't be used
 
 
+@pytest.mark.long
 def test_where_the_gpu_build_does_not_work_the_processors_takes_over(
     places, index, locks, monkeypatch
 ):

@@ -797,6 +797,7 @@ move(sys.argv[2], sys.argv[3], lambda *_: time.sleep(0.004))
 """
 
 
+@pytest.mark.long
 def test_a_move_that_is_killed_loses_nothing_and_goes_on(tmp_path):
     folder, count, kills = tmp_path / "old", 40, 0
     filled(folder, count)

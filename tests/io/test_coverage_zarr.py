@@ -197,6 +197,7 @@ def chunk_states(archive, name, window, chunk=32):
     return np.where(full, State.PUBLISHED, State.OUTSIDE)
 
 
+@pytest.mark.long
 def test_large_windows_are_told_by_chunk(archive, server, tmp_path):
     window = place(archive, DEMO, 130, 150, margin=140)
     assert archive.zarr.stores["v1.1"].grids[1].zone == window.zone
@@ -248,6 +249,7 @@ def test_more_shards_than_indexes_are_asked_whether_they_are_there(archive, serv
     assert again.counts == told.counts
 
 
+@pytest.mark.long
 def test_a_country(archive, server, tmp_path):
     """10^10 pixels: bounded requests, a picture of at most a million cells, counts that sum up."""
     windows = (Window(31, -581_000, 20_000, 90_000, 60_000), Window(30, -581_000, 20_000, 90_000,

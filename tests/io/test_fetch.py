@@ -123,6 +123,7 @@ def test_cells_of_a_store_come_nearest_first(tmp_path, corner):
     assert np.argmin(found) < len(found) / 2
 
 
+@pytest.mark.long
 def test_there_is_something_to_see_before_much_has_come(tmp_path):
     """Over a slow line with ranges side by side, and the nearest to the middle first."""
     provider = dense_store.DenseStore()

@@ -985,6 +985,7 @@ def start_fetch(server, folder, window):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.long
 def test_two_processes_fill_one_cache_at_once(archive, server, tmp_path):
     window = corner(archive, "grid_0.15_52.15", 120, 150)
     codes, scales = expected(archive, window)

@@ -32,6 +32,9 @@ from tests.archive.planted import Kind
 from tests.archive.sample import SampleArchive, window_of
 from tests.servers import Resource
 
+pytestmark = pytest.mark.long
+"""Of what other tests are measured by; it seldom changes."""
+
 ROOT = Path(__file__).resolve().parents[2]
 CAM, OLD = "v1.1-cam", "v1"
 NAME = "grid_0.15_52.15"

@@ -22,6 +22,9 @@ from tests.archive.sample import SampleArchive, window_of
 from tests.archive.zarr_stores import Area
 from tests.servers import Resource
 
+pytestmark = pytest.mark.long
+"""Of what other tests are measured by; it seldom changes."""
+
 numcodecs = pytest.importorskip("numcodecs")
 
 CAM, V2, SPLIT = "v1.1", "v2-2B-L~beta1", "v1.1-dclimate-b"

@@ -439,6 +439,7 @@ def test_a_huge_polygon_comes_in_strips_of_bounded_size():
     assert sum(window.pixels for window in near) == 2500
 
 
+@pytest.mark.long
 def test_absurd_polygons_come_to_an_end():
     parts = zone_polygons(wkb("POLYGON ((-30 -85,40 -85,40 85,-30 85,-30 -85))"), "EPSG:4326")
     assert [part.zone for part in parts] == list(range(26, 38))

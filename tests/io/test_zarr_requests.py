@@ -83,6 +83,7 @@ def taken(row, col):
     return len(places), len(spans) + known, fewest, asked / wanted
 
 
+@pytest.mark.long
 def test_requests_and_bytes_of_windows_wherever_they_lie():
     draw = np.random.default_rng(5)
     ends = [0, 31, 32, 1000, 3096, 3097, 3500, 3600, 4080, 4095]
@@ -119,6 +120,7 @@ def opened(server, folder):
     return ZarrStore(Access(str(folder), server.url), dataset, 2024)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("row", "col"), [(1024, 2048), (1040, 40)], ids=["even", "odd"])
 def test_a_window_within_a_shard(server, tmp_path, row, col):
     server.clear()

@@ -681,6 +681,7 @@ def cancel_when(condition):
     return report, moments
 
 
+@pytest.mark.long
 def test_after_cancel_only_what_is_missing_is_fetched(archive, server, tmp_path):
     window = place(archive, DEMO, 400, 400, 0)
     held = archive.zarr_window("v1.1", 2024, 31, window.row, window.col, *window.shape)
@@ -741,6 +742,7 @@ def start_fetch(server, folder, window):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.long
 def test_two_processes_fill_one_cache_at_once(archive, server, tmp_path):
     window = place(archive, DEMO, 200, 200)
     held = archive.zarr_window("v1.1", 2024, 31, window.row, window.col, *window.shape)
