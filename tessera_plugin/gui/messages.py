@@ -383,7 +383,8 @@ def _worker_unavailable(error: errors.WorkerUnavailable) -> Told:
     return Told(
         translate("Messages", "The add-on is not available: {}.").format(error.reason),
         translate(
-            "Messages", "Install or repair it from the dock's menu; the instant head works without it."
+            "Messages",
+            "Install or repair it from the dock's menu; the instant head works without it.",
         ),
     )
 
