@@ -21,14 +21,12 @@ from ..io import files
 from ..io.sources.base import EmbeddingSource
 from ..progress import Report, part, silent
 from ..values import Access, Extent, LandClass
-from . import catalog
 from .classify import ClassifyRequest, StagedMap, classify_from, fetch_share, nothing_valid
-from .embeddings import dequantise, with_source
+from .embeddings import dequantise, over_extent
 from .explore import basis_of, sample
-from .grid import check_size, windows_of
+from .grid import windows_of
 from .heads.base import Head, identify
 from .heads.storage import save
-from .unpack import by_worker
 
 MAX_CLUSTERS = 255
 STARTS = 4
@@ -88,15 +86,9 @@ def cluster(
     Raises: as `classify.classify`; NoValidEmbeddings also where fewer pixels differ than there are
     to be clusters.
     """
-    dataset = catalog.dataset(request.dataset, request.access.stores)
-    catalog.check_year(dataset, request.year)
-    depth = catalog.check_depth(dataset, request.depth)
-    check_size(windows_of(request.extent), request.limit_px, depth)
-    return with_source(
-        dataset.key, request.year, request.access,
-        lambda source, _: cluster_from(source, request, report),
-        depth=depth, report=report, unpack=by_worker(worker),
-    )  # fmt: skip
+    return over_extent(
+        request, request.depth, lambda source: cluster_from(source, request, report), report, worker
+    )
 
 
 def cluster_from(

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence, Tuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,7 @@ __all__ = [
     "fetch",
     "fetch_years",
     "open_source",
+    "over_extent",
     "provenance_tags",
     "valid_mask",
     "with_source",
@@ -151,6 +152,51 @@ def with_source(
             raise
     with contextlib.closing(wanted.open(other)) as source:
         return work(source, other.reason)
+
+
+class OverExtent(Protocol):
+    """A request over an extent."""
+
+    @property
+    def dataset(self) -> str:
+        """Key of the dataset."""
+
+    @property
+    def year(self) -> int:
+        """Of the embeddings."""
+
+    @property
+    def extent(self) -> Extent:
+        """What it is about."""
+
+    @property
+    def access(self) -> Access:
+        """Where embeddings come from."""
+
+    @property
+    def limit_px(self) -> int:
+        """Extents of more pixels are refused."""
+
+
+def over_extent(
+    request: OverExtent,
+    depth: int,
+    work: Callable[[EmbeddingSource], _Made],
+    report: Report = silent,
+    worker: Optional[WorkerClient] = None,
+) -> _Made:
+    """Return what `work` makes of the source of a request, checked before anybody is asked.
+
+    Raises: as `with_source`, ExtentInvalid, ExtentTooLarge.
+    """
+    dataset = catalog.dataset(request.dataset, request.access.stores)
+    catalog.check_year(dataset, request.year)
+    depth = catalog.check_depth(dataset, depth)
+    grid.check_size(grid.windows_of(request.extent), request.limit_px, depth)
+    return with_source(
+        dataset.key, request.year, request.access, lambda source, _: work(source), depth=depth,
+        report=report, unpack=by_worker(worker),
+    )  # fmt: skip
 
 
 def provenance_tags(source: EmbeddingSource) -> Dict[str, str]:

@@ -20,14 +20,12 @@ from ..io import files
 from ..io.sources.base import EmbeddingSource
 from ..progress import Report, part, silent
 from ..values import Access, Extent, Window
-from . import catalog
 from .classify import ClassifyResult, StagedMap, source_tags, targets_of
-from .embeddings import valid_mask, with_source
+from .embeddings import over_extent, valid_mask
 from .encoders import needed
-from .grid import centre_zone, check_size, windows_of
+from .grid import centre_zone, windows_of
 from .mapping import NO_CLASS, Mapped, MapWriter, class_counts
 from .model_forms import ModelFacts, ModelForm, facts_of
-from .unpack import by_worker
 
 __all__ = ["ModelFacts", "ModelForm", "ModelRequest", "describe_model", "run_model"]
 
@@ -75,13 +73,9 @@ def run_model(
     client = needed(worker)
     facts = describe_model(request.model, client, report)
     request.form.check(facts)
-    dataset = catalog.dataset(request.dataset, request.access.stores)
-    catalog.check_year(dataset, request.year)
-    check_size(windows_of(request.extent), request.limit_px, facts.depth)
-    return with_source(
-        dataset.key, request.year, request.access,
-        lambda source, _: run_from(source, facts, request, client, report),
-        depth=catalog.check_depth(dataset, facts.depth), report=report, unpack=by_worker(client),
+    return over_extent(
+        request, facts.depth, lambda source: run_from(source, facts, request, client, report),
+        report, client,
     )  # fmt: skip
 
 

@@ -20,15 +20,13 @@ from ..io.projection import LONLAT, UTM_NORTH_DEG, UTM_SOUTH_DEG
 from ..io.sources.base import EmbeddingSource, FetchSummary
 from ..progress import Report, part, silent
 from ..values import Access, Extent, State, Window
-from . import catalog
 from .classify import fetch_share, nothing_valid, source_tags
-from .embeddings import valid_mask, with_source
+from .embeddings import over_extent, valid_mask
 from .explore import sample
-from .grid import centre_zone, check_size, windows_of
+from .grid import centre_zone, windows_of
 from .percent_maps import NamedRaster, Strip, outs_of, published, write
 from .regions import connected
 from .similarity import References, centre_of, to_percent
-from .unpack import by_worker
 
 LonLat = Tuple[float, float]
 
@@ -105,15 +103,9 @@ def similar(
     DepthNotOffered, FormNotOffered, ExtentInvalid, ExtentTooLarge, StoreUnusable, DecoderMissing,
     NetworkFailed, DiskFull, NotWritable, Cancelled.
     """
-    dataset = catalog.dataset(request.dataset, request.access.stores)
-    catalog.check_year(dataset, request.year)
-    depth = catalog.check_depth(dataset, request.depth)
-    check_size(windows_of(request.extent), request.limit_px, depth)
-    return with_source(
-        dataset.key, request.year, request.access,
-        lambda source, _: similar_from(source, request, report),
-        depth=depth, report=report, unpack=by_worker(worker),
-    )  # fmt: skip
+    return over_extent(
+        request, request.depth, lambda source: similar_from(source, request, report), report, worker
+    )
 
 
 def similar_from(

@@ -18,7 +18,6 @@ from qgis.PyQt.QtWidgets import (
 )
 
 from .. import paths
-from ..errors import TesseraError
 from ..settings import GB, LIMITS
 from ..tasks import cache_jobs
 from ..tasks.base import EngineTask
@@ -267,9 +266,4 @@ class CacheDialog(QDialog):
         self._note.say(text.join(told), note.WARNING if result.left else note.SUCCESS)
 
     def _failed(self, error: Exception) -> None:
-        messages.log(error)
-        if isinstance(error, TesseraError):
-            self._note.say(text.join(messages.explain(error)), note.WARNING)
-        else:
-            words = self.tr("This is a bug of the Tessera plugin: {}").format(error)
-            self._note.say(words, note.WARNING)
+        self._note.say(messages.words(error), note.WARNING)

@@ -17,7 +17,7 @@ from ..tasks import encode_lookups
 from ..tasks.lookups import Lookup
 from ..tasks.session import Session
 from ..values import Extent
-from . import encode_units, encode_words, messages, text
+from . import encode_units, encode_words, messages
 from .encode_scenes import SceneTable, set_up
 
 if TYPE_CHECKING:
@@ -191,11 +191,7 @@ class DatedPart(QObject):
         self._correct()
 
     def _failed(self, error: Exception) -> None:
-        messages.log(error)
-        if isinstance(error, TesseraError):
-            self._error = text.join(messages.explain(error))
-        else:
-            self._error = self.tr("This is a bug of the Tessera plugin: {}").format(error)
+        self._error = messages.words(error)
         self._show()
 
     def _suggest(self, found: Recognised) -> None:

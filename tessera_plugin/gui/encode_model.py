@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Optional, Tuple
 from qgis.PyQt.QtCore import QObject, Qt, pyqtSignal
 from qgis.PyQt.QtWidgets import QFileDialog, QWidget
 
-from ..errors import EncoderUnusable, TesseraError
+from ..errors import EncoderUnusable
 from ..tasks import encode_lookups
 from ..tasks.encode_lookups import Survey
 from ..tasks.lookups import Lookup
@@ -276,9 +276,4 @@ class ModelPart(QObject):
             self._say_error(error)
 
     def _say_error(self, error: Exception) -> None:
-        messages.log(error)
-        if isinstance(error, TesseraError):
-            words = text.join(messages.explain(error))
-        else:
-            words = self.tr("This is a bug of the Tessera plugin: {}").format(error)
-        self._note.say(words, note.WARNING)
+        self._note.say(messages.words(error), note.WARNING)

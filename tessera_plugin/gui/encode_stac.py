@@ -16,7 +16,7 @@ from ..tasks.encode_lookups import Query
 from ..tasks.lookups import Lookup
 from ..tasks.session import Session
 from ..values import Window
-from . import encode_words, messages, note, text
+from . import encode_words, messages, note
 from .note import Note
 
 if TYPE_CHECKING:
@@ -161,12 +161,7 @@ class StacPart(QObject):
         self._note.say(self.tr("Stopped."))
 
     def _failed(self, error: Exception) -> None:
-        messages.log(error)
-        if isinstance(error, TesseraError):
-            words = text.join(messages.explain(error))
-        else:
-            words = self.tr("This is a bug of the Tessera plugin: {}").format(error)
-        self._note.say(words, note.WARNING)
+        self._note.say(messages.words(error), note.WARNING)
         self._show()
 
     def _show(self) -> None:

@@ -15,7 +15,7 @@ from ..tasks.encode_jobs import EncodePlan
 from ..tasks.encode_lookups import Estimated
 from ..tasks.lookups import Lookup
 from ..tasks.session import Session
-from . import encode_words, messages, text
+from . import encode_words, messages
 
 if TYPE_CHECKING:
     from ..engine.worker import Device
@@ -161,12 +161,7 @@ class StartPart(QObject):
 
     def _failed(self, error: Exception) -> None:
         self._is_told = True
-        messages.log(error)
-        if isinstance(error, TesseraError):
-            words = text.join(messages.explain(error))
-        else:
-            words = self.tr("This is a bug of the Tessera plugin: {}").format(error)
-        self._tell(words)
+        self._tell(messages.words(error))
 
     def _tell(self, words: str) -> None:
         self._page.estimateLabel.setText(words)

@@ -11,10 +11,9 @@ from qgis.gui import QgsFileWidget
 from qgis.PyQt.QtCore import QObject, pyqtSignal
 from qgis.PyQt.QtWidgets import QWidget
 
-from ..errors import TesseraError
 from ..tasks import encode_lookups
 from ..tasks.lookups import Lookup
-from . import encode_words, messages, note, text
+from . import encode_words, messages, note
 from .note import Note
 
 if TYPE_CHECKING:
@@ -94,10 +93,5 @@ class TilePart(QObject):
         self.changed.emit()
 
     def _failed(self, error: Exception) -> None:
-        messages.log(error)
-        if isinstance(error, TesseraError):
-            words = text.join(messages.explain(error))
-        else:
-            words = self.tr("This is a bug of the Tessera plugin: {}").format(error)
-        self._note.say(words, note.WARNING)
+        self._note.say(messages.words(error), note.WARNING)
         self.changed.emit()

@@ -274,11 +274,7 @@ class EnvironmentDialog(QDialog):
         return text.join(told)
 
     def _failed(self, error: Exception) -> None:
-        messages.log(error)
-        if isinstance(error, TesseraError):
-            words = text.join(messages.explain(error))
-        else:
-            words = self.tr("This is a bug of the Tessera plugin: {}").format(error)
+        words = messages.words(error)
         has_log = isinstance(error, InstallFailed) or not isinstance(error, TesseraError)
         self._note.say(words, note.WARNING, self.tr("Copy the log") if has_log else "")
 

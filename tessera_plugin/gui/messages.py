@@ -68,6 +68,14 @@ def log(error: BaseException) -> str:
     return written
 
 
+def words(error: BaseException) -> str:
+    """Return what to say of an error in a dialog, and write it to the log messages panel."""
+    log(error)
+    if isinstance(error, TesseraError):
+        return text.join(explain(error))
+    return translate("Messages", "This is a bug of the Tessera plugin: {}").format(error)
+
+
 def show_error(bar: QgsMessageBar, error: BaseException) -> None:
     """Show an error in the message bar, with a button for its details."""
     details = log(error)

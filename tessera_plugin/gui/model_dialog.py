@@ -257,12 +257,7 @@ class ModelDialog(QDialog):
 
     def _refused(self, error: Exception) -> None:
         self._was_refused = True
-        messages.log(error)
-        if isinstance(error, TesseraError):
-            words = text.join(messages.explain(error))
-        else:
-            words = self.tr("This is a bug of the Tessera plugin: {}").format(error)
-        self._say(words, note.WARNING)
+        self._say(messages.words(error), note.WARNING)
 
     def _run(self) -> None:
         try:

@@ -14,7 +14,7 @@ from ..settings import write_stores
 from ..tasks import lookups, snapshot
 from ..tasks.session import Session
 from ..values import Dataset
-from . import forms, messages, note, text
+from . import forms, messages, note
 from .encode_own_scenes import OwnScenesDialog
 from .note import Note
 
@@ -107,12 +107,7 @@ class SourceDialog(QDialog):
         self._enable()
 
     def _failed(self, error: Exception) -> None:
-        messages.log(error)
-        if isinstance(error, TesseraError):
-            words = text.join(messages.explain(error))
-        else:
-            words = self.tr("This is a bug of the Tessera plugin: {}").format(error)
-        self._note.say(words, note.WARNING)
+        self._note.say(messages.words(error), note.WARNING)
         self._enable()
 
     def _sentence(self, found: Found) -> str:

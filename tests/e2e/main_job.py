@@ -7,27 +7,13 @@ import time
 from pathlib import Path
 
 from dock_steps import Dock
-from person import Person, StepFailed
+from person import Person, Steps
 
 
 def main_job(plan):
     person = Person(plan["pictures"])
     dock = Dock(person)
-    steps = {}
-
-    def timed(name, step):
-        start = time.perf_counter()
-        person.ticks.restart()
-        told = step()
-        steps[name] = {
-            "seconds": round(time.perf_counter() - start, 2),
-            "longest_gap_ms": person.ticks.longest_ms(),
-            "told": told,
-        }
-        person.look(f"{len(steps):02d}-{name}")
-        if person.complaint():
-            raise StepFailed(f"at {name}: {person.complaint()}")
-
+    timed = Steps(person)
     person.new_project()
     person.zoom_to(*plan["bbox"])
     timed("idle", lambda: idle(person))
@@ -37,7 +23,7 @@ def main_job(plan):
     timed("label", lambda: dock.label(plan["classes"]))
     timed("train", lambda: dock.train(plan["head"]))
     timed("classify", dock.classify)
-    return {"steps": steps, "memory": memory(), "files": dock.files()}
+    return {"steps": timed.done, "memory": memory(), "files": dock.files()}
 
 
 def idle(person):

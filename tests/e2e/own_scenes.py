@@ -2,11 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Own scenes by hand: dated rasters of two areas, encoded, labelled, mapped. Runs inside QGIS."""
 
-import time
-
 from dock_steps import AREA, MAP, Dock
 from main_job import idle, memory
-from person import Person, StepFailed
+from person import Person, Steps
 from qgis.PyQt.QtTest import QTest
 from qgis.PyQt.QtWidgets import QAction, QApplication, QFileDialog
 
@@ -15,23 +13,8 @@ MODEL, INPUT, START = range(3)
 
 def own_scenes(plan):
     person = Person(plan["pictures"])
-    dock, steps = Dock(person), {}
-    dialog = EncodeDialog(person)
-
-    def timed(name, step):
-        start = time.perf_counter()
-        person.ticks.restart()
-        told = step()
-        steps[name] = {
-            "seconds": round(time.perf_counter() - start, 2),
-            "longest_gap_ms": person.ticks.longest_ms(),
-            "told": told,
-        }
-        person.look(f"{len(steps):02d}-{name}")
-        dialog.look(f"{len(steps):02d}-{name} (dialog)")
-        if person.complaint():
-            raise StepFailed(f"at {name}: {person.complaint()}")
-
+    dock, dialog = Dock(person), EncodeDialog(person)
+    timed = Steps(person, dialog)
     first, *others = plan["areas"]
     person.new_project()
     person.zoom_to(*first["bbox"])
@@ -45,7 +28,7 @@ def own_scenes(plan):
         timed(f"estimate {name}", lambda name=name: dialog.estimate(name))
         timed(f"encode {name}", dialog.encode)
         dialog.close()
-        person.look(f"{len(steps):02d}-encoded {name}")
+        timed.look(f"encoded {name}")
         dialog.open()
     dialog.close()
     person.zoom_to(*first["bbox"])
@@ -55,7 +38,7 @@ def own_scenes(plan):
     for area in others:
         person.zoom_to(*area["bbox"])
         timed(f"classify {area['name']}", lambda area=area: classify_as(dock, area["map"]))
-    return {"steps": steps, "memory": memory(), "files": dock.files()}
+    return {"steps": timed.done, "memory": memory(), "files": dock.files()}
 
 
 def classify_as(dock, path):

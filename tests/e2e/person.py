@@ -59,6 +59,34 @@ class Ticks:
         self._last = now
 
 
+class Steps:
+    """What a person did, how long it took, and the longest gap meanwhile."""
+
+    def __init__(self, person, *more):
+        self.person, self.done, self._more = person, {}, more
+
+    def __call__(self, name, step):
+        """Do a step, take pictures, and stop at what the plugin complains of."""
+        start = time.perf_counter()
+        self.person.ticks.restart()
+        told = step()
+        self.done[name] = {
+            "seconds": round(time.perf_counter() - start, 2),
+            "longest_gap_ms": self.person.ticks.longest_ms(),
+            "told": told,
+        }
+        self.look(name)
+        if self.person.complaint():
+            raise StepFailed(f"at {name}: {self.person.complaint()}")
+
+    def look(self, name):
+        """Take a picture of the window, and of what else is open."""
+        number = f"{len(self.done):02d}"
+        self.person.look(f"{number}-{name}")
+        for each in self._more:
+            each.look(f"{number}-{name} (dialog)")
+
+
 class Person:
     """Finds widgets by the names they have, looks whether they can be used, and uses them."""
 

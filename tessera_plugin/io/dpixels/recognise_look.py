@@ -15,6 +15,7 @@ from osgeo import gdal
 
 from ...errors import ExtentInvalid, SceneUnusable
 from ...values import Extent
+from ..gdal_errors import collected
 from ..projection import LONLAT, transform_points
 from .scenes import Raster
 
@@ -206,22 +207,12 @@ def _read_region(band: Any, path: str, region: Region) -> Values:  # noqa: ANN40
 def _opened(path: str) -> Iterator[Any]:
     """Open a raster. Raises SceneUnusable for whatever GDAL complains of, in both of its modes."""
     problems: List[str] = []
-
-    def note(kind: int, _number: int, message: str) -> None:
-        if kind >= gdal.CE_Failure:
-            problems.append(message)
-
-    gdal.PushErrorHandler(note)
-    try:
+    with collected(problems):
         dataset = gdal.OpenEx(path, gdal.OF_RASTER | gdal.OF_READONLY)
         if dataset is None:
             raise SceneUnusable(path, _reason(path, problems))
         yield dataset
         dataset = None
-    except RuntimeError as error:  # how GDAL fails where another plugin switched exceptions on
-        raise SceneUnusable(path, _reason(path, [str(error)])) from error
-    finally:
-        gdal.PopErrorHandler()
     if problems:
         raise SceneUnusable(path, _reason(path, problems))
 

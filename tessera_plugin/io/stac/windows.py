@@ -22,6 +22,7 @@ from osgeo import gdal
 
 from ...values import PIXEL_M, Window
 from ..cache_files import write_whole
+from ..gdal_errors import collected
 from ..projection import LONLAT, transform_points, zone_crs
 from .tiff import Directory, NotUsable
 
@@ -227,18 +228,8 @@ def _dataset(name: str) -> Iterator[Any]:
 def _checked(what: str) -> Iterator[None]:
     """Raise NotUsable if GDAL complains of anything meanwhile, in either of its modes."""
     problems: List[str] = []
-
-    def note(kind: int, _number: int, message: str) -> None:
-        if kind >= gdal.CE_Failure:
-            problems.append(message)
-
-    gdal.PushErrorHandler(note)
-    try:
+    with collected(problems):
         yield
-    except RuntimeError as error:  # where another plugin switched exceptions on
-        problems.append(str(error))
-    finally:
-        gdal.PopErrorHandler()
     if problems:
         raise NotUsable(f"{what}: {problems[0].rstrip('.')}")
 
