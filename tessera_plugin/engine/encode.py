@@ -88,7 +88,7 @@ class Encoded:
     moved_m: float
     """How far the inputs were moved onto the grid; 0 where they lay on it."""
     warnings: Tuple[str, ...]
-    """What is unusual about the inputs, in sentences."""
+    """What is unusual about the inputs, or went otherwise than asked, in sentences."""
     seconds: float
 
 
@@ -147,7 +147,7 @@ def encode(
     with refusals(request.encoder):
         told, scene = run.first_that_fits(client, share)
     counts = {key: int(value) for key, value in dict(told["counts"]).items()}
-    warnings = sentences(told["warnings"])
+    warnings = (*sentences(told["warnings"]), *map(str, told.get("notes", ())))
     finish_scene(
         scene, counts=counts, warnings=list(warnings), device=str(told["device"]),
         onnxruntime=client.versions.get("onnxruntime", ""),
