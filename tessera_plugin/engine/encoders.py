@@ -43,8 +43,8 @@ PROVIDERS: Mapping[str, str] = {
 }
 """What a person calls the devices that encoders are computed on, and ONNX Runtime calls them."""
 
-_UNUSABLE = {"EncoderUnusable", "ModelUnusable", "CheckpointUnusable", "CheckpointRefused",
-             "ExportRefused"}  # fmt: skip
+_UNUSABLE = "EncoderUnusable"
+"""What the worker calls an encoder, a checkpoint or an ONNX file that it refuses."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def refusals(path: str) -> Iterator[None]:
     try:
         yield
     except WorkerFailed as error:
-        if error.kind not in _UNUSABLE:
+        if error.kind != _UNUSABLE:
             raise
         raise EncoderUnusable(path, _reason(error.message, path)) from error
 

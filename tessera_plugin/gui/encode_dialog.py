@@ -19,6 +19,7 @@ from .encode_input import STAC, InputPart
 from .encode_model import ModelPart
 from .encode_run import Encoding
 from .encode_start import StartPart
+from .job_bar import JobBar
 from .links import Links
 from .note import Note
 
@@ -40,7 +41,9 @@ class EncodeDialog(QDialog):
         self.model = ModelPart(self, session)
         self.input = InputPart(self, session, iface)
         self.start = StartPart(self, session)
-        self.encodeJobFrame.hide()
+        self._job = JobBar(
+            session.box, self.encodeJobFrame, self.encodeBar, self.encodeCancelButton
+        )
         self._soon = QTimer(self)  # much may change at once
         self._soon.setSingleShot(True)
         self._soon.setInterval(0)
@@ -62,6 +65,7 @@ class EncodeDialog(QDialog):
     def close_down(self) -> None:
         """Close for good, and let no code of ours run after it."""
         self._links.close()
+        self._job.close_down()
         self._soon.stop()
         for part in (self.model, self.input, self.start):
             part.close_down()
@@ -93,8 +97,7 @@ class EncodeDialog(QDialog):
     def _connect(self) -> None:
         box = self._session.box
         self._links.connect(box.started, self._job_started)
-        self._links.connect(box.told, self._job_told)
-        self._links.connect(box.ended, self._job_ended)
+        self._links.connect(box.ended, lambda *_: self._refresh())
         self._links.connect(self._encoding.said, self._say)
         self.model.changed.connect(self._soon.start)
         self.model.devices_known.connect(lambda: self.start.show_devices(self.model.devices))
@@ -107,7 +110,6 @@ class EncodeDialog(QDialog):
         self.encodeMainButton.clicked.connect(self._go_on)
         self.encodeBackButton.clicked.connect(self._go_back)
         self.encodeCloseButton.clicked.connect(self.reject)
-        self.encodeCancelButton.clicked.connect(self._cancel)
         self._note.acted.connect(self._encoding.add_observations)
 
     def _problems(self) -> Tuple[str, str, str]:
@@ -190,11 +192,6 @@ class EncodeDialog(QDialog):
     def _go_back(self) -> None:
         self.encodeTabs.setCurrentIndex(self.encodeTabs.currentIndex() - 1)
 
-    def _cancel(self) -> None:
-        self.encodeCancelButton.setEnabled(False)
-        self.encodeBar.setFormat(self.tr("Stopping…"))
-        self._session.box.cancel()
-
     def _give_way(self, is_drawing: bool) -> None:  # noqa: FBT001 - a signal's
         """Let the map be seen while a rectangle is drawn on it."""
         self.setVisible(not is_drawing)
@@ -204,23 +201,8 @@ class EncodeDialog(QDialog):
 
     # --- what is told
 
-    def _job_started(self, title: str) -> None:
+    def _job_started(self, _title: str) -> None:
         self.start.give_way()
-        self.encodeBar.setValue(0)
-        self.encodeBar.setFormat(self.tr("{}…").format(title))
-        self.encodeCancelButton.setEnabled(True)
-        self.encodeJobFrame.show()
-        self._refresh()
-
-    def _job_told(self, fraction: float, message: str) -> None:
-        if not self._session.box.running or not self.encodeCancelButton.isEnabled():
-            return
-        self.encodeBar.setValue(round(1000 * fraction))
-        if message:
-            self.encodeBar.setFormat(messages.phase(message).replace("%", "%%"))
-
-    def _job_ended(self, *_: object) -> None:
-        self.encodeJobFrame.hide()
         self._refresh()
 
     def _say(self, words: str, kind: str) -> None:
