@@ -46,7 +46,7 @@ class TesseraDock(QgsDockWidget):
         self.setWidget(contents)
         self._contents = contents
         self.area = AreaPage(iface, session, contents)
-        self.labels = LabelsPage(iface, session, contents)
+        self.labels = LabelsPage(iface, session, self.area, contents)
         self.map = MapPage(iface, session, self.area, contents)
         for page, title in (
             (self.area, self.tr("1  Area")),

@@ -18,6 +18,7 @@ from qgis.PyQt.QtWidgets import QFileDialog, QMessageBox, QWidget
 from ..errors import LabelsUnreadable, TesseraError
 from ..tasks.session import Session
 from . import forms, messages, note, text, view
+from .area_page import AreaPage
 from .class_table import ClassTable
 from .colors import color_for
 from .compat import QShortcut
@@ -34,10 +35,13 @@ class LabelsPage(QWidget):
 
     changed = pyqtSignal()
 
-    def __init__(self, iface: QgisInterface, session: Session, parent: QWidget) -> None:
+    def __init__(
+        self, iface: QgisInterface, session: Session, area: AreaPage, parent: QWidget
+    ) -> None:
         super().__init__(parent)
         forms.load("labels_page", self)
         self._iface, self._session, self._store = iface, session, session.labels
+        self._area = area
         self._links = Links()
         self._shown = False
         self._hint = Note("labelsHint", self)

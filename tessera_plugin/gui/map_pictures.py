@@ -30,6 +30,11 @@ class MapPictures(QObject):
         self._legend = Legend(canvas)
         self._legend.closed.connect(self.legend_closed)
 
+    @property
+    def book(self) -> OverlayBook:
+        """The overlays of the canvas, for others who draw on it."""
+        return self._book
+
     def show_coverage(self, seen: Seen, previews: Sequence[Window]) -> None:
         """Draw what is published and in the cache, and its legend; the map has these previews."""
         self._book.show(COVERAGE, CoveragePictures(seen.coverage, previews))

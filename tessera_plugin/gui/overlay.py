@@ -22,8 +22,9 @@ from . import messages
 from .links import Links
 
 COVERAGE, FETCH = "coverage", "fetch"
+LIVE, EXPLORE, BLOCKS, SIMILAR = "live", "explore", "blocks", "similar"
 
-Z_VALUES = {COVERAGE: -6.0, FETCH: -5.0}
+Z_VALUES = {COVERAGE: -6.0, FETCH: -5.0, EXPLORE: -4.5, LIVE: -4.0, BLOCKS: -3.5, SIMILAR: -3.0}
 """Above the map (-10), below rubber bands and markers (0 and more)."""
 
 SETTLE_MS = 80
