@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ import numpy as np
 from tessera_plugin.compute.client import WorkerClient
 from tessera_plugin.engine import catalog, classify, explore, export
 from tessera_plugin.engine.heads import Head
+from tessera_plugin.engine.map_cleanup import CleanUp
 from tessera_plugin.engine.predict import InProcess, InWorker
 from tessera_plugin.engine.zones import strips
 from tessera_plugin.io.sources.base import FetchSummary
@@ -49,6 +51,7 @@ class Repeated:
     def __init__(self):
         random = np.random.default_rng(0)
         self.dataset, self.year, self.depth = catalog.DATASETS[0], 2024, DEPTH
+        self.form = "zarr"
         self._codes = random.integers(-127, 128, (256, 2048, DEPTH), np.int8)
         self._scales = random.uniform(0.01, 0.1, (256, 2048)).astype(np.float32)
 
@@ -67,6 +70,17 @@ class Repeated:
 
     def close(self):
         pass
+
+
+class Fields(Repeated):
+    """The same in fields of 16 x 16 pixels, where one in thirty is another: a map as they are."""
+
+    def __init__(self):
+        super().__init__()
+        random = np.random.default_rng(2)
+        fields = self._codes[::16, ::16].repeat(16, axis=0).repeat(16, axis=1)
+        is_other = random.random(fields.shape[:2]) < 1 / 30
+        self._codes = np.where(is_other[..., None], self._codes, fields)
 
 
 def head():
@@ -142,6 +156,36 @@ def whole_job(edge, _worker):
         yield
         staged = classify.classify_from(source, head(), request_of(edge, folder))
         classify.publish(staged)
+
+
+@case("the same of fields, cleaned (majority, sieve) too")
+def cleaned(edge, _worker):
+    clean_up = CleanUp(majority=3, sieve_px=5)
+    yield from _whole_job(edge, lambda _: {"clean_up": clean_up})
+
+
+@case("the same of fields, cleaned, and drawn as polygons")
+def drawn(edge, _worker):
+    clean_up = CleanUp(majority=3, sieve_px=5)
+    yield from _whole_job(
+        edge, lambda folder: {"clean_up": clean_up, "polygons_out": f"{folder}/map.gpkg"}
+    )
+
+
+@case("the same of fields, probabilities and margin written too")
+def all_outputs(edge, _worker):
+    yield from _whole_job(edge, lambda folder: {
+        "probabilities_out": f"{folder}/p.tif", "margin_out": f"{folder}/m.tif",
+    })  # fmt: skip
+
+
+def _whole_job(edge, changes):
+    source = Fields()
+    with tempfile.TemporaryDirectory() as folder:
+        request = replace(request_of(edge, folder), **changes(folder))
+        yield
+        result = classify.publish(classify.classify_from(source, head(), request))
+        print(f"{result.changed_px} changed, {result.polygon_count} polygons", file=sys.stderr)
 
 
 @case("preview written")

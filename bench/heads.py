@@ -5,7 +5,8 @@
     ./dev bench heads [--repeats N] [--per-class N] [--instant-only]
 
 Each of several folds (by label) is tested by heads of 1, 2, 5, 10 and 50 labels per class, drawn from
-the rest. Both sides get embeddings standardised over the labels that are learnt.
+the rest. Both sides get embeddings standardised over the labels that are learnt, but the instant head
+by the pixels around all labels, from which it learns too, without any label.
 """
 
 import argparse
@@ -140,9 +141,12 @@ def one_draw(told, samples, learnt, test, *, size, worker):
         for rows in (learnt, test)
     )
     told.add(NEAREST, size, nearest_mean(x, y[learnt], fresh), y[test])
+    alone = Trainer.of(samples, TrainParams(background=False), None)
+    for name, one in ((INSTANT, trainer), (ALONE, alone)):
+        if size == 1 or one is alone:
+            said = calibration.softmax(one.logits(one.fit(learnt, silent), test))
+            told.add(name, size, said, y[test])
     if size == 1:
-        fitted = trainer.fit(learnt, silent)
-        told.add(INSTANT, size, calibration.softmax(trainer.logits(fitted, test)), y[test])
         return
     some = taken(samples, learnt)
     before, after = ours(fit(some, TrainParams(test_share=0.0)), samples, test)
@@ -157,6 +161,7 @@ def one_draw(told, samples, learnt, test, *, size, worker):
 
 
 NEAREST, INSTANT, INSTANT_T = "nearest class mean", "instant", "instant, with temperature"
+ALONE = "instant, from the labels alone"
 LDA = "scikit-learn LDA (lsqr, shrinkage auto)"
 MLP, MLP_T, SKLEARN_MLP = (
     "MLP (64)",
@@ -186,7 +191,7 @@ def main():
                 one_draw(told, samples, learnt, fold.test, size=size, worker=worker)
     print(f"{FOLDS} folds by label, {options.repeats} repeats, labels per class across "
           f"({time.monotonic() - began:.0f} s)\n")  # fmt: skip
-    told.show((NEAREST, INSTANT, LDA, MLP, SKLEARN_MLP))
+    told.show((NEAREST, INSTANT, ALONE, LDA, MLP, SKLEARN_MLP))
     print()
     told.show_errors((INSTANT, INSTANT_T, LDA, MLP, MLP_T, SKLEARN_MLP))
     if worker is not None:

@@ -261,6 +261,16 @@ class NoValidEmbeddings(TesseraError):
 
 
 @dataclass
+class PlaceNotValid(NoValidEmbeddings):
+    """A place that something is to be compared with, or looked up at, has no embedding."""
+
+    lon: float
+    lat: float
+    state: str
+    """Name of a `values.State`: `WATER`, `NODATA`, `OUTSIDE`, `UNKNOWN` (not in the cache)."""
+
+
+@dataclass
 class DiskFull(TesseraError):
     path: str
     needed_bytes: int
@@ -276,6 +286,30 @@ class NotWritable(TesseraError):
 
     def __str__(self) -> str:
         return f"{self.path} can't be written: {self.reason}."
+
+
+@dataclass
+class TooManyPolygons(TesseraError):
+    """A map is too speckled to be of use as polygons."""
+
+    limit: int
+
+    def __str__(self) -> str:
+        return (
+            f"The map has more than {self.limit:,} areas, too many for polygons. Remove small areas "
+            "with a larger sieve first, or map a smaller extent."
+        )
+
+
+@dataclass
+class LabelsNeeded(TesseraError):
+    """Novelty is a distance to labels, and there are none to measure from."""
+
+    def __str__(self) -> str:
+        return (
+            "Novelty is the distance to the labels that the head learnt from, and no labels were "
+            "given."
+        )
 
 
 @dataclass
@@ -299,6 +333,15 @@ class LabelsUnreadable(TesseraError):
 
     def __str__(self) -> str:
         return f"The labels in {self.path} can't be read: {self.reason}."
+
+
+@dataclass
+class ClassListUnreadable(TesseraError):
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The classes in {self.path} can't be read: {self.reason}."
 
 
 @dataclass
@@ -380,6 +423,23 @@ class HeadMismatch(TesseraError):
         return (
             f"The head was trained on {self.head_dataset} with {self.head_depth} dimensions and "
             f"can't be used with {self.dataset} with {self.depth} dimensions."
+        )
+
+
+@dataclass
+class HeadExportDiffers(TesseraError):
+    """A head's ONNX file does not give the answers of the head, and was not kept."""
+
+    path: str
+    worst: float
+    """Largest difference of a probability."""
+    other_class: int
+    """Embeddings that it gives another class, but for ties."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} was not written: in ONNX Runtime its probabilities differ by up to "
+            f"{self.worst:.1e} from the head's, and {self.other_class} classes do."
         )
 
 

@@ -29,6 +29,7 @@ LIMITS: Mapping[str, Tuple[float, float]] = {
     "test_share": (0.1, 0.9),
     "max_px_per_polygon": (1, 100_000),
     "min_observations": (0, 1000),
+    "live_opacity": (10, 100),
 }
 """Smallest and largest value of the numbers that have them."""
 
@@ -93,6 +94,22 @@ class Settings:
     """Folders and files of images that were encoded last, as JSON."""
     min_observations: int = 0
     """Pixels of own embeddings with fewer valid Sentinel-2 observations are nodata."""
+    train_options: str = ""
+    """How heads learn, where it is not the default, as JSON."""
+    train_labels: str = ""
+    """Which labels are learnt: years and further files, as JSON."""
+    train_test: str = ""
+    """How heads are tested, as JSON."""
+    live_map: bool = True
+    """Whether the map is classified after every label."""
+    live_mode: str = "classes"
+    """What the live map shows."""
+    live_opacity: int = 65
+    """How opaque the live map is, in percent."""
+    map_choices: str = ""
+    """What is written with a map, where it is not the default, as JSON."""
+    opened_heads: str = ""
+    """Heads of other folders that were opened, as JSON."""
 
     @property
     def cache_folder(self) -> str:

@@ -240,3 +240,64 @@ class Access:
     """Stores outside any archive that the person added, and embeddings of their own."""
     min_observations: int = 0
     """Pixels of the person's own embeddings with fewer valid Sentinel-2 observations are nodata."""
+
+
+# --- the label file
+
+
+POINTS, POLYGONS = "label_points", "label_polygons"
+"""Tables of labels, by the kind of their geometry."""
+
+_WKB_POINTS = (1, 4)
+
+
+@dataclass(frozen=True)
+class StoredLabel:
+    """A label as it is on disk, in degrees (EPSG:4326)."""
+
+    key: str
+    """Stable id; it becomes the group that accuracy never splits."""
+    class_id: int
+    year: int
+    wkb: bytes
+    """Point or polygon, little endian."""
+    note: str = ""
+    confidence: int = 100
+    """Percent: how sure the person is of the class."""
+    created: str = ""
+    """ISO 8601, UTC."""
+    extra: Tuple[Tuple[str, str], ...] = ()
+    """Columns that somebody else added: name and SQL literal, to be put back as they were."""
+
+    @property
+    def table(self) -> str:
+        """The table it is in."""
+        return POINTS if self.wkb[1] in _WKB_POINTS else POLYGONS
+
+
+@dataclass(frozen=True)
+class StoredClass:
+    """A class as it is on disk."""
+
+    land_class: LandClass
+    hidden: bool = False
+    """Neither its labels nor its areas of the live map are drawn; it is learnt all the same."""
+
+
+@dataclass(frozen=True)
+class LabelChange:
+    """What a change does to a label file, as values before and after; so it can be inverted."""
+
+    classes_before: Tuple[StoredClass, ...]
+    classes_after: Tuple[StoredClass, ...]
+    labels: Tuple[Tuple[Optional[StoredLabel], Optional[StoredLabel]], ...] = ()
+    """Each label before (None where it was not there) and after (None where it is gone)."""
+
+    def __bool__(self) -> bool:
+        return bool(self.labels) or self.classes_before != self.classes_after
+
+    @property
+    def inverse(self) -> LabelChange:
+        """The change that takes this one back."""
+        labels = tuple((after, before) for before, after in self.labels)
+        return LabelChange(self.classes_after, self.classes_before, labels)

@@ -9,6 +9,7 @@ import numpy as np
 from tessera_plugin.engine import catalog
 from tessera_plugin.io.projection import LONLAT, transform_points, zone_crs
 from tessera_plugin.io.sources.base import Failure, FetchOptions, FetchSummary
+from tessera_plugin.io.sources.blocks import thinning_picker
 from tessera_plugin.values import BLOCK_PX, State, Window
 
 CLASSES = 4
@@ -75,6 +76,9 @@ class MemorySource:
             if inside:
                 states[inside.slices_in(window)] = State.UNKNOWN
         return states
+
+    def picker(self, window):
+        return thinning_picker(self)
 
     def close(self):
         self.is_closed = True

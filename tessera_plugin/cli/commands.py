@@ -9,7 +9,6 @@ import dataclasses
 from typing import Any, Dict, List, Sequence
 
 from .. import errors
-from ..engine import classify as classifying
 from ..engine import compare as comparing
 from ..engine import compare_spaces as spaces
 from ..engine import coverage as covering
@@ -117,32 +116,6 @@ def _compare_spaces(options: argparse.Namespace, access: Access, teller: Teller)
     facts = {name: None if fact != fact else fact for name, fact in _facts(found).items()}  # noqa: PLR0124 - NaN is no JSON
     teller.result({**facts, "looks_same": found.looks_same}, [found.sentence()])
     return OK if found.pixels else PARTS_MISSING
-
-
-def classify(options: argparse.Namespace, teller: Teller) -> int:
-    """Write a map of an extent."""
-    request = classifying.ClassifyRequest(
-        head_path=options.head, year=options.year, extent=options.bbox,
-        access=access_of(options, teller.report), out=options.out,
-        confidence_out=options.confidence, limit_px=options.limit_px,
-    )  # fmt: skip
-    with worker_for_command() as worker:
-        result = classifying.publish(classifying.classify(request, teller.report, worker))
-    teller.result(_facts(result), map_lines(result))
-    return map_status(result)
-
-
-def map_lines(result: classifying.ClassifyResult) -> List[str]:
-    """Return what to say of a map."""
-    files = [*result.maps, *([result.mosaic] if result.mosaic else []), *result.confidences]
-    lines = [f"Wrote {file}" for file in files]
-    lines += [f"{c.name:<24} {c.hectares:12,.2f} ha" for c in result.classes]
-    return [*lines, *fetched_lines(result.fetched)]
-
-
-def map_status(result: classifying.ClassifyResult) -> int:
-    """Return the exit status of a command that wrote a map."""
-    return fetch_status(result.fetched)
 
 
 # --- helpers

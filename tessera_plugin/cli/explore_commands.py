@@ -14,7 +14,8 @@ from ..engine import suggest as suggesting
 from ..engine.clusters import MAX_CLUSTERS
 from ..engine.embeddings import FetchSummary
 from ..engine.percent_maps import NamedRaster
-from .commands import fetched_lines, map_lines, map_status
+from .commands import fetched_lines
+from .map_commands import map_lines, map_status
 from .network import access_of, dataset_key
 from .teller import OK, PARTS_MISSING, BadArguments, Teller
 from .worker import worker_for_command

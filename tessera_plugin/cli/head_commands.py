@@ -83,7 +83,8 @@ def compare_heads(options: argparse.Namespace, teller: Teller) -> int:
         "curves": [curve.to_json() for curve in curves],
         "fetched": dataclasses.asdict(fetched),
     }
-    lines = [folds.sentence, *comparing.table(rows)]
+    found = comparing.reading(rows)
+    lines = [folds.sentence, *comparing.table(rows), *([found.sentence()] if found else [])]
     teller.result(facts, [*lines, *(line for curve in curves for line in _curve_lines(curve))])
     return fetch_status(fetched)
 

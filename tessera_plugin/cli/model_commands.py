@@ -13,7 +13,7 @@ from typing import Any, Dict, List
 from ..engine import classify, patch_models
 from ..engine.model_forms import ModelFacts, ModelForm
 from ..values import LandClass
-from .commands import map_lines, map_status
+from .map_commands import map_lines, map_status
 from .network import access_of, dataset_key
 from .teller import OK, BadArguments, Teller
 from .worker import worker_for_command

@@ -15,6 +15,8 @@ from . import (
     encode_options,
     explore_options,
     head_options,
+    label_options,
+    map_options,
     model_commands,
 )
 from .values import bbox, count, file_of, positive, years_of
@@ -63,13 +65,9 @@ def parser() -> argparse.ArgumentParser:
     )
     compare.set_defaults(run=commands.compare)
     head_options.add_to(adding, common, _add_dataset)
+    label_options.add_to(adding, common, _add_dataset)
 
-    classify = adding.add_parser("classify", parents=[common], help="a map of an extent")
-    _add_place(classify)
-    classify.add_argument("--head", required=True, metavar="HEAD")
-    classify.add_argument("--out", required=True, type=file_of(".tif"), metavar="MAP.tif")
-    classify.add_argument("--confidence", type=file_of(".tif"), metavar="CONF.tif")
-    classify.set_defaults(run=commands.classify)
+    map_options.add_to(adding, common)
     _add_model(adding.add_parser("apply-model", parents=[common], help="somebody's ONNX model"))
     _add_cache(adding.add_parser("cache", help="what is kept of what was fetched"))
     explore_options.add_to(adding, common)

@@ -9,117 +9,119 @@ import re
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Dict, Iterator, Optional, Sequence, Tuple
+from typing import Dict, Iterator, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ..compute.client import WorkerClient
-from ..errors import NetworkFailed, NotWritable, NoValidEmbeddings, TesseraError
+from ..errors import (
+    LabelsNeeded,
+    NetworkFailed,
+    NoValidEmbeddings,
+    TesseraError,
+)
 from ..io import files
 from ..io.rasters import ClassCount
 from ..io.sources.base import EmbeddingSource, FetchSummary
 from ..progress import Report, part, silent
-from ..values import Access, Extent, State, Window
+from ..values import Access, Extent, LandClass, State, Window
 from . import catalog
 from .embeddings import provenance_tags, valid_mask, with_source
-from .grid import centre_zone, check_size, windows_of
+from .grid import check_size
 from .heads.base import Head
 from .heads.storage import load
-from .mapping import NO_CLASS, Mapped, Mapper, MapWriter, StagedRaster, Target, class_counts
+from .label_novelty import novelty_of
+from .map_cleanup import Cleaner
+from .map_ground import Ground, ground_of
+from .map_outputs import MARGIN, NOVELTY, PROBABILITIES, Outputs, placed
+from .map_polygons import draw
+from .map_values import CLEAN, ClassifyRequest, ClassifyResult, StagedMap, beside, publish
+from .mapping import (
+    NO_CLASS,
+    Beside,
+    Mapped,
+    Mapper,
+    MapWriter,
+    Target,
+    class_counts,
+    targets_of,
+)
+from .novelty import Novelty
 from .predict import Predict, predictor
 from .unpack import by_worker
 from .zones import strips
 
-__all__ = ["ClassCount", "ClassifyRequest", "ClassifyResult", "StagedMap", "classify", "publish"]
+__all__ = [
+    "ClassCount",
+    "ClassifyRequest",
+    "ClassifyResult",
+    "StagedMap",
+    "beside",
+    "classify",
+    "publish",
+]
 
 _FETCH_COST = 15.0
 """What fetching a pixel takes, in times of predicting one; for the progress only."""
 
 
 _STRIPS_LOOKED_AT = 20
-
-
-@dataclass(frozen=True)
-class ClassifyRequest:
-    """What to classify, with what, and where to."""
-
-    head_path: str
-    year: int
-    extent: Extent
-    access: Access
-    out: str
-    """The map's `.tif`; over a zone seam `MAP_utm30.tif` and so on are written beside it."""
-    confidence_out: Optional[str] = None
-    """The confidence's `.tif`; none is written without it."""
-    limit_px: int = 50_000_000
-    """An extent of more pixels is refused."""
-
-
-@dataclass(frozen=True)
-class ClassifyResult:
-    """A map and what is to say of it."""
-
-    maps: Tuple[str, ...]
-    """One GeoTIFF per zone, by ascending zone."""
-    mosaic: Optional[str]
-    """The VRT over the zones' maps; none where there is one zone only."""
-    confidences: Tuple[str, ...]
-    confidence_mosaic: Optional[str]
-    classes: Tuple[ClassCount, ...]
-    """Every class of the head, in its order."""
-    nodata_px: int
-    """Pixels of the map that have no class."""
-    fetched: FetchSummary
-    head_id: str
-    dataset: str
-    year: int
-    trained_years: Tuple[int, ...]
-    seconds: float
-
-
-@dataclass(frozen=True)
-class StagedMap:
-    """A map that is whole but not yet under its name; `publish` or `discard` it."""
-
-    map: StagedRaster
-    confidence: Optional[StagedRaster]
-    result: ClassifyResult
-    """As it will be, still without the files."""
-
-    @property
-    def targets(self) -> Tuple[str, ...]:
-        """The names that publishing will take: layers that hold them should be released first."""
-        return tuple(str(final) for raster in self._rasters() for _, final in raster.files)
-
-    def discard(self) -> None:
-        """Remove what is staged."""
-        for raster in self._rasters():
-            files.remove_folder(raster.folder)
-
-    def _rasters(self) -> Tuple[StagedRaster, ...]:
-        return (self.map,) if self.confidence is None else (self.map, self.confidence)
+_LABELS_SHARE = 0.05
+_POLYGONS_SHARE = 0.02
 
 
 def classify(
-    request: ClassifyRequest, report: Report = silent, worker: Optional[WorkerClient] = None
+    request: ClassifyRequest,
+    report: Report = silent,
+    worker: Optional[WorkerClient] = None,
+    *,
+    ground: Optional[Ground] = None,
+    novelty: Optional[Novelty] = None,
 ) -> StagedMap:
     """Return a map of an extent, written but not yet under its name.
 
     Embeddings that are missing are fetched first. Parts that can't be had are nodata and are named
     in `result.fetched`. With a worker, heads of kind `mlp` predict in it, with the same answer.
-    Embeddings are those of the head's depth.
+    Embeddings are those of the head's depth. `ground` is the extent on the grids and `novelty` what the
+    labels give, where they are known.
     Raises: HeadUnreadable, HeadMismatch, UnknownDataset, UnknownYear, DepthNotOffered,
     FormNotOffered, StoreUnusable, DecoderMissing, ExtentInvalid, ExtentTooLarge,
-    NoValidEmbeddings, NetworkFailed, DiskFull, NotWritable, WorkerDied, WorkerFailed, Cancelled.
+    NoValidEmbeddings, NetworkFailed, DiskFull, NotWritable, WorkerDied, WorkerFailed, Cancelled;
+    with labels also NoLabels, NoUsableLabels, TooFewLabels.
     """
     head = load(request.head_path)
     dataset = catalog.dataset(head.dataset, request.access.stores)
     catalog.check_year(dataset, request.year)
-    check_size(windows_of(request.extent), request.limit_px, head.depth)
+    start = 0.0
+    if ground is None:
+        start = 0.0 if isinstance(request.extent, Extent) else _POLYGONS_SHARE
+        ground = ground_of(request.extent, part(report, 0.0, start))
+    check_size(ground.windows, request.limit_px, head.depth)
+    if request.novelty_out and novelty is None:
+        of_labels = part(report, start, start + _LABELS_SHARE)
+        start += _LABELS_SHARE
+        novelty = novelty_from(request, head, of_labels, worker)
     return with_source(
         dataset.key, request.year, request.access,
-        lambda source, _: classify_from(source, head, request, report, worker),
+        lambda source, _: classify_from(
+            source, head, request, part(report, start, 1.0), worker, ground=ground, novelty=novelty
+        ),
         depth=head.depth, report=report, unpack=by_worker(worker),
+    )  # fmt: skip
+
+
+def novelty_from(
+    request: ClassifyRequest, head: Head, report: Report, worker: Optional[WorkerClient] = None
+) -> Novelty:
+    """Return how unlike its labels a head finds pixels. Raises: LabelsNeeded, as `classify`."""
+    if request.labels is None:
+        raise LabelsNeeded
+    dataset = catalog.dataset(head.dataset, request.access.stores)
+    year = request.label_year or head.years[0]
+    catalog.check_year(dataset, year)
+    return novelty_of(
+        request.labels, dataset.key, year, request.access, head.depth, report=report,
+        unpack=by_worker(worker),
     )  # fmt: skip
 
 
@@ -129,58 +131,123 @@ def classify_from(
     request: ClassifyRequest,
     report: Report = silent,
     worker: Optional[WorkerClient] = None,
+    *,
+    ground: Optional[Ground] = None,
+    novelty: Optional[Novelty] = None,
 ) -> StagedMap:
     """Do `classify` with a head and a source that are open."""
     started = time.monotonic()
     head.check(source.dataset.key, source.depth)
-    windows = windows_of(request.extent)
+    ground = ground or ground_of(request.extent)
+    outputs, outs = _outputs(head, request, novelty)
     with contextlib.ExitStack() as undo:
-        map_target, confidence_target = targets_of(
-            request.out, request.confidence_out, windows, undo
-        )
-        share = fetch_share(source, windows)
-        summary = source.fetch(windows, part(report, 0.0, share))
+        paths = {"map": request.out, "confidence": request.confidence_out,
+                 CLEAN: request.clean_path, **outs}  # fmt: skip
+        targets = targets_of(paths, ground.windows, undo)
+        target, confidence = targets["map"], targets.get("confidence")
+        needed = ground.needed()
+        share = fetch_share(source, needed)
+        summary = source.fetch(needed, part(report, 0.0, share))
         if not summary.valid_px:
             raise nothing_valid(head.dataset, request.year, summary)
+        after = share + (1.0 - share) * (1.0 - _cleaning_share(request))
         tags = _tags(head, source, request, summary)
+        others = {kind: targets[kind] for kind in outputs.kinds}
+        beside_it = [Beside(each, outputs.bands(kind)) for kind, each in others.items()]
         with predictor(head, worker) as predict:
-            writer = MapWriter(head.classes, windows, map_target, confidence_target, tags)
-            found, nodata_px = writer.write(_by(predict, source), part(report, share, 1.0))
+            writer = MapWriter(outputs.map_classes, ground.windows, target, confidence, tags,
+                               beside_it, ground.mask)  # fmt: skip
+            mapper = _by(predict, source, outputs, ground)
+            found, nodata_px = writer.write(mapper, part(report, share, after))
         if not found.any():  # what is valid lies beyond the seam
             raise nothing_valid(head.dataset, request.year, summary)
-        counts, zone = class_counts(head.classes, found), centre_zone(request.extent)
-        staged_map = map_target.staged(zone, counts, tags)
-        staged_confidence = confidence_target.staged(zone, (), tags) if confidence_target else None
+        counts = class_counts(outputs.map_classes, found)
+        staged = StagedMap(
+            target.staged(ground.zone, counts, tags),
+            confidence.staged(ground.zone, (), tags) if confidence else None,
+            ClassifyResult(
+                maps=(), mosaic=None, confidences=(), confidence_mosaic=None, classes=counts,
+                nodata_px=nodata_px, fetched=summary, head_id=head.id, dataset=head.dataset,
+                year=request.year, trained_years=tuple(head.years), seconds=0.0,
+                uncertain_id=counts[-1].id if request.uncertain_below else 0,
+            ),
+            tuple((kind, each.staged(ground.zone, (), tags)) for kind, each in others.items()),
+        )  # fmt: skip
+        finish = _Finish(request, outputs.map_classes, ground, targets, undo)
+        staged = finish.of(staged, tags, part(report, after, 1.0))
         undo.pop_all()
-    return StagedMap(staged_map, staged_confidence, ClassifyResult(
-        maps=(), mosaic=None, confidences=(), confidence_mosaic=None, classes=counts,
-        nodata_px=nodata_px, fetched=summary, head_id=head.id, dataset=head.dataset,
-        year=request.year, trained_years=tuple(head.years),
-        seconds=round(time.monotonic() - started, 3),
-    ))  # fmt: skip
-
-
-def publish(staged: StagedMap) -> ClassifyResult:
-    """Give a staged map its name, and return it.
-
-    A file that the system still holds stays, and the new one gets a numbered name.
-    Raises: NotWritable, DiskFull.
-    """
-    try:
-        maps, mosaic = staged.map.publish()
-        confidences, confidence_mosaic = (
-            staged.confidence.publish() if staged.confidence else ((), None)
-        )
-    finally:
-        staged.discard()
-    return replace(staged.result, maps=maps, mosaic=mosaic, confidences=confidences,
-                   confidence_mosaic=confidence_mosaic)  # fmt: skip
+    seconds = round(time.monotonic() - started, 3)
+    return replace(staged, result=replace(staged.result, seconds=seconds))
 
 
 # --- one run
 
 
-def _by(predict: Predict, source: EmbeddingSource) -> Mapper:
+def _outputs(
+    head: Head, request: ClassifyRequest, novelty: Optional[Novelty]
+) -> Tuple[Outputs, Dict[str, str]]:
+    """Return what is kept of each pixel, and where the rasters of its kinds go."""
+    wanted = {
+        PROBABILITIES: request.probabilities_out,
+        MARGIN: request.margin_out,
+        NOVELTY: request.novelty_out,
+    }
+    outs = {kind: path for kind, path in wanted.items() if path}
+    outputs = Outputs(head.classes, request.uncertain_below, tuple(outs), novelty)
+    return outputs, outs
+
+
+def _cleaning_share(request: ClassifyRequest) -> float:
+    """Return the share of the work, fetching apart, that comes after the map."""
+    return (0.1 if request.clean_up else 0.0) + (0.2 if request.polygons_out else 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Finish:
+    """What comes after the map: its cleaned copy and its polygons, as far as they are asked for."""
+
+    request: ClassifyRequest
+    classes: Tuple[LandClass, ...]
+    ground: Ground
+    targets: Mapping[str, Target]
+    undo: contextlib.ExitStack
+
+    def of(self, staged: StagedMap, tags: Mapping[str, str], report: Report) -> StagedMap:
+        """Return the map with them."""
+        share = (1.0 if not self.request.polygons_out else 0.4) if self.request.clean_up else 0.0
+        shown = self.targets["map"]
+        if self.request.clean_up:
+            shown = self.targets[CLEAN]
+            tags = {**tags, "TESSERA_CLEANED": self.request.clean_up.sentence(),
+                    "TESSERA_CLEANED_FROM": Path(self.request.out).name}  # fmt: skip
+            staged = self._cleaned(staged, tags, part(report, 0.0, share))
+        if self.request.polygons_out:
+            of_polygons = part(report, share, 1.0)
+            staged = self._drawn(staged, self.request.polygons_out, shown, tags, of_polygons)
+        return staged
+
+    def _cleaned(self, staged: StagedMap, tags: Mapping[str, str], report: Report) -> StagedMap:
+        cleaner = Cleaner(self.request.clean_up, self.classes, self.ground.windows, tags)
+        found, changed = cleaner.clean(self.targets["map"], self.targets[CLEAN], report)
+        counts = class_counts(self.classes, found)
+        raster = self.targets[CLEAN].staged(self.ground.zone, counts, tags)
+        result = replace(staged.result, clean_classes=counts, changed_px=changed)
+        return replace(staged, result=result, others=(*staged.others, (CLEAN, raster)))
+
+    def _drawn(
+        self, staged: StagedMap, out: str, shown: Target, tags: Mapping[str, str], report: Report
+    ) -> StagedMap:
+        folder = files.staging_folder(out)
+        self.undo.callback(files.remove_folder, folder)
+        drawn = draw(out, folder, shown, self.classes, tags, report=report)
+        if drawn.polygons is None:
+            files.remove_folder(folder)
+        count = drawn.polygons.count if drawn.polygons else 0
+        result = replace(staged.result, polygon_count=count, polygons_refused=drawn.refusal)
+        return replace(staged, result=result, polygons=drawn.polygons)
+
+
+def _by(predict: Predict, source: EmbeddingSource, outputs: Outputs, ground: Ground) -> Mapper:
     """Return the mapper that predicts pixel by pixel, in strips."""
 
     def mapped(window: Window, report: Report) -> Iterator[Mapped]:
@@ -188,32 +255,21 @@ def _by(predict: Predict, source: EmbeddingSource) -> Mapper:
             of_strip(0.0, "classify")
             codes, scales = source.read(strip)
             valid = valid_mask(codes, scales)
+            if ground.clip is not None:
+                valid &= ground.clip.mask(strip)
             best = np.full(strip.shape, NO_CLASS, np.intp)
             percent = np.zeros(strip.shape, np.uint8)
+            others = [outputs.nothing(kind, strip) for kind in outputs.kinds]
             if valid.any():
                 # where all are valid, the usual case, nothing is copied
                 pixels = codes.reshape(-1, codes.shape[2]) if valid.all() else codes[valid]
-                best[valid], percent[valid] = predict(pixels, scales[valid], of_strip)
-            yield Mapped(strip, best, percent)
+                kept = predict(pixels, scales[valid], of_strip, outputs.reduce)
+                best[valid], percent[valid], *rest = kept
+                rest += outputs.novel(pixels, of_strip)
+                others = [placed(values, valid) for values in rest]
+            yield Mapped(strip, best, percent, tuple(others))
 
     return mapped
-
-
-def targets_of(
-    out: str, confidence_out: Optional[str], windows: Sequence[Window], undo: contextlib.ExitStack
-) -> Tuple[Target, Optional[Target]]:
-    """Make the folders to write a map in, before anything is fetched; `undo` removes them.
-
-    Raises: NotWritable, DiskFull.
-    """
-    outs = [out] + ([confidence_out] if confidence_out else [])
-    if len({Path(each).absolute() for each in outs}) < len(outs):
-        raise NotWritable(out, "the map and its confidence need a name each")
-    targets = []
-    for each in outs:
-        targets.append(Target(each, windows))
-        undo.callback(files.remove_folder, targets[-1].folder)
-    return targets[0], targets[1] if len(targets) > 1 else None
 
 
 def _reported(window: Window, report: Report) -> Iterator[Tuple[Window, Report]]:
@@ -254,7 +310,9 @@ def _tags(
         **source_tags(source, request.access, summary),
         "TESSERA_TRAINED_YEARS": ",".join(str(year) for year in head.years),
         "TESSERA_HEAD_ID": head.id,
-    }
+        **({"TESSERA_UNCERTAIN_BELOW": f"{request.uncertain_below} percent"}
+           if request.uncertain_below else {}),
+    }  # fmt: skip
 
 
 def source_tags(source: EmbeddingSource, access: Access, summary: FetchSummary) -> Dict[str, str]:

@@ -148,6 +148,17 @@ def head_of(found: Clusters, source: EmbeddingSource, pixels: int, seed: int = 0
     )  # fmt: skip
 
 
+def centres_of(head: Head) -> NDArray[np.float32]:
+    """Return the centres (k, D) of clusters that were made a head.
+
+    Its weights are c / v and -|c|² / 2v for one v, so the two tell both.
+    """
+    weights, offsets = head.weights["W"].astype(np.float64), head.weights["b"].astype(np.float64)
+    squares = (weights**2).sum(axis=0)
+    variance = -2 * offsets.sum() / max(float(squares.sum()), 1e-12)
+    return np.asarray(weights.T * variance, np.float32)
+
+
 def _versions() -> Dict[str, str]:
     return {"plugin": files.plugin_version(), "numpy": np.__version__}
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,8 @@ class PreviewRequest:
     seed: int = 0
     depth: int = 0
     """Dimensions, where the dataset is published in several; 0 for all of them."""
+    basis: Optional[Basis] = None
+    """Components and stretch to use; without it those of a sample of the extent's pixels."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Basis:
     """(3,), shown as 0."""
     high: NDArray[np.float32]
     """(3,), shown as 255."""
+    gamma: float = 1.0
+    """Over 1 what lies between gets brighter, under 1 darker."""
 
 
 def preview(request: PreviewRequest, report: Report = silent) -> PreviewResult:
@@ -82,7 +86,7 @@ def preview(request: PreviewRequest, report: Report = silent) -> PreviewResult:
     ) as source:
         windows = windows_of(request.extent)
         check_size(windows, request.limit_px, source.depth)
-        return preview_from(source, windows, request.out, report, request.seed)
+        return preview_from(source, windows, request.out, report, request.seed, basis=request.basis)
 
 
 def preview_from(
@@ -91,6 +95,8 @@ def preview_from(
     out: str,
     report: Report = silent,
     seed: int = 0,
+    *,
+    basis: Optional[Basis] = None,
 ) -> PreviewResult:
     """Do `preview` with a source that is open."""
     final = Path(out).absolute()
@@ -98,7 +104,8 @@ def preview_from(
     with contextlib.ExitStack() as undo:
         folder = files.staging_folder(final)
         undo.callback(files.remove_folder, folder)
-        basis = find_basis(source, windows, part(report, 0.0, 0.3), seed)
+        if basis is None:
+            basis = find_basis(source, windows, part(report, 0.0, 0.3), seed)
         staged = zone_paths(folder / final.name, windows)
         for index, (window, path) in enumerate(zip(windows, staged)):
             share = [0.3 + 0.7 * number / len(windows) for number in (index, index + 1)]
@@ -121,8 +128,13 @@ def find_basis(
     """
     codes, scales = sample(source, windows, report, seed)
     if not len(codes):
-        raise NoValidEmbeddings(source.dataset.key, source.year, "nothing of it is in the cache")
+        raise nothing_in_cache(source)
     return basis_of(dequantise(codes, scales))
+
+
+def nothing_in_cache(source: EmbeddingSource) -> NoValidEmbeddings:
+    """Return the error to raise where only the cache is asked and has nothing."""
+    return NoValidEmbeddings(source.dataset.key, source.year, "nothing of it is in the cache")
 
 
 def basis_of(embeddings: NDArray[np.float32], like: Optional[Basis] = None) -> Basis:
@@ -130,18 +142,50 @@ def basis_of(embeddings: NDArray[np.float32], like: Optional[Basis] = None) -> B
 
     With `like` they are turned within their space, so that colours change as little as can be.
     """
-    mean = embeddings.mean(axis=0, dtype=np.float64)
+    mean, components, _ = principal_components(embeddings, _COLORS)
     centred = embeddings - mean
-    _, vectors = np.linalg.eigh(centred.T @ centred)  # ascending
-    components = vectors[:, : -_COLORS - 1 : -1]
-    largest = np.abs(components).argmax(axis=0)
-    components = components * np.where(components[largest, range(_COLORS)] < 0, -1.0, 1.0)
     if like is not None:
         left, _, right = np.linalg.svd(components.T @ like.components)
         components = components @ (left @ right)
-    low, high = np.percentile(centred @ components, STRETCH_PERCENT, axis=0)
-    high = np.where(high > low, high, low + 1.0)  # one colour, where all pixels are alike
-    return Basis(*(np.asarray(a, np.float32) for a in (mean, components, low, high)))
+    low, high = stretch(centred @ components, STRETCH_PERCENT)
+    return Basis(_single(mean), _single(components), _single(low), _single(high))
+
+
+def _single(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    return np.asarray(values, np.float32)
+
+
+def principal_components(
+    embeddings: NDArray[np.float32], count: int
+) -> Tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean (D,), the strongest components (D, count) and their shares of the variance (count,).
+
+    Shape: embeddings (n, D), all valid, n >= 1. Of each component the largest number is positive.
+    """
+    mean = embeddings.mean(axis=0, dtype=np.float64)
+    centred = embeddings - mean
+    variances, vectors = np.linalg.eigh(centred.T @ centred)  # ascending
+    components = vectors[:, : -count - 1 : -1]
+    largest = np.abs(components).argmax(axis=0)
+    components = components * np.where(components[largest, range(count)] < 0, -1.0, 1.0)
+    total = max(float(variances.sum()), 1e-12)
+    return mean, components, np.maximum(variances[: -count - 1 : -1], 0) / total
+
+
+def stretch(
+    scores: NDArray[np.floating[Any]], percent: Tuple[float, float]
+) -> Tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the values shown as 0 and as 255, by the percent of the scores (n, k) that lie below."""
+    low, high = np.percentile(scores, percent, axis=0)
+    return low, np.where(high > low, high, low + 1.0)  # one colour, where all pixels are alike
+
+
+def levels(share: NDArray[np.floating[Any]], gamma: float) -> NDArray[np.uint8]:
+    """Return 0 to 255 for shares of the stretch, cut at its ends."""
+    inside = np.clip(share, 0, 1)
+    bright = inside if gamma == 1 else inside ** (1 / gamma)
+    found: NDArray[np.uint8] = np.rint(255 * bright).astype(np.uint8)
+    return found
 
 
 def colors(basis: Basis, codes: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -156,7 +200,7 @@ def colors(basis: Basis, codes: NDArray[np.int8], scales: NDArray[np.float32]) -
         # (codes * scale - mean) @ components, the scale after the product on far fewer numbers
         projected = codes[chunk].astype(np.float32) @ basis.components
         share = (projected * scales[chunk, None] - offset) / (basis.high - basis.low)
-        result[chunk] = np.rint(255 * np.clip(share, 0, 1))
+        result[chunk] = levels(share, basis.gamma)
     return result
 
 

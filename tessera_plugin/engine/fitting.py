@@ -111,14 +111,21 @@ class Trainer:
 
     def _fit_instant(self, rows: NDArray[np.int64]) -> Fitted:
         codes, scales = self.samples.codes[rows], self.samples.scales[rows]
-        mean, std = standardisation(codes, scales)
+        ground = self.samples.background if self.params.background else None
+        mean, std = (ground.mean, ground.std) if ground else standardisation(codes, scales)
         x = embeddings.dequantise(codes, scales)
         x -= mean
         x /= std
         present, y = np.unique(self.y[rows], return_inverse=True)
-        weights = _spread_out(fit_instant(x, y), present, len(self.classes))
+        weights = fit_instant(x, y, background=ground)
+        weights = _spread_out(weights, present, len(self.classes))
         shrinkage = within_class_shrinkage(x, y)
-        story: Dict[str, object] = {"shrinkage": round(shrinkage, 6), "epochs": 0, "loss_curve": []}
+        story: Dict[str, object] = {
+            "shrinkage": round(shrinkage, 6),
+            "background_pixels": len(ground) if ground else 0,
+            "epochs": 0,
+            "loss_curve": [],
+        }
         return Fitted(mean, std, weights, story)
 
     def _fit_mlp(

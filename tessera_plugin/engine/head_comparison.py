@@ -55,6 +55,64 @@ class KindRow:
         return self.validation.to_json()
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What a comparison says, read with care."""
+
+    best: str
+    """The kind with the highest mean accuracy."""
+    against: str
+    """The simplest kind that was tried, or if that is best the next best one."""
+    gap: float
+    """By so much `best` is better than `against`."""
+    spread: float
+    """The larger of both kinds' spreads over the folds; of one part, half the 95 % interval."""
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the gap is larger than chance makes it."""
+        return self.gap > self.spread
+
+    @property
+    def is_simplest(self) -> bool:
+        """Whether the best kind is also the simplest that was tried."""
+        kinds = list(NAMES)
+        return kinds.index(self.best) < kinds.index(self.against)
+
+    def sentence(self) -> str:
+        """Return it as an English sentence for the log and the command line."""
+        best, other = NAMES[self.best], NAMES[self.against]
+        figures = f"({self.gap:+.1%}, spread of the folds {self.spread:.1%})"
+        if self.is_simplest:
+            return f"No kind is better than {best}, the simplest; next is {other} {figures}."
+        if self.is_clear:
+            return f"{best} is better than {other} {figures}."
+        return f"{best} is not better than {other} beyond the spread of the folds {figures}."
+
+
+def reading(rows: Sequence[KindRow]) -> Optional[Reading]:
+    """Return what rows say; None where fewer than two kinds could be tried."""
+    done = {
+        row.kind: row.validation
+        for row in rows
+        if row.validation is not None and row.validation.mean is not None
+    }
+    if len(done) < 2:
+        return None
+    order = sorted(done, key=lambda kind: -(done[kind].mean or 0.0))  # stable: the simpler first
+    simplest = next(kind for kind in NAMES if kind in done)
+    best, against = order[0], simplest if order[0] != simplest else order[1]
+    gap = (done[best].mean or 0.0) - (done[against].mean or 0.0)
+    return Reading(best, against, gap, max(_doubt(done[best]), _doubt(done[against])))
+
+
+def _doubt(validation: Validation) -> float:
+    if validation.spread is not None:
+        return validation.spread
+    low, high = validation.pooled.interval or (0.0, 1.0)
+    return (high - low) / 2
+
+
 def compare_heads(
     samples: Samples,
     params: TrainParams,

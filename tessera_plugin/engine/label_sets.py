@@ -17,6 +17,7 @@ from ..io.vectors import Skipped
 from ..progress import Report, part
 from ..values import Access, LandClass
 from . import embeddings
+from .heads.background import Background
 from .labels import Labels
 from .samples import (
     ClassSamples,
@@ -27,6 +28,7 @@ from .samples import (
     label_pixels,
     windows_of_pixels,
 )
+from .surroundings import background_of
 from .unpack import by_worker
 
 
@@ -116,6 +118,7 @@ def joined(
     together = np.concatenate(groups)
     class_ids = np.concatenate([each.class_ids for each in parts])
     classes = tuple(_merged(tuple(each.classes for each in parts)))
+    grounds = [each.background for each in parts if each.background is not None]
     area_names = tuple(dict.fromkeys(areas)) if any(areas) else ()
     return Samples(
         codes=np.concatenate([each.codes for each in parts]),
@@ -133,6 +136,7 @@ def joined(
         row_years=np.concatenate([each.year_of for each in parts]),
         row_areas=_area_rows(parts, areas, area_names),
         areas=area_names,
+        background=Background.joined(grounds) if grounds else None,
     )
 
 
@@ -163,7 +167,7 @@ def _fetched(
         pixels = label_pixels(labels, sampling, part(report, 0.0, 0.1))
         fetched = source.fetch(windows_of_pixels(pixels), part(report, 0.1, 0.9))
         try:
-            return collect(labels, source, sampling, pixels, part(report, 0.9, 1.0)), fetched
+            samples = collect(labels, source, sampling, pixels, part(report, 0.9, 0.97))
         except NoUsableLabels as error:
             if not fetched.failed:
                 raise
@@ -172,6 +176,8 @@ def _fetched(
                 raise NetworkFailed(fetched.unreachable, failure.reason) from error
             reason = f"{error.reason} ({failure.part}: {failure.reason})"
             raise NoUsableLabels(error.labels, reason) from error
+        around = background_of(source, samples, part(report, 0.97, 1.0))
+        return replace(samples, background=around), fetched
 
     return embeddings.with_source(
         where.dataset, year, where.access, work, depth=where.depth, report=report,

@@ -77,7 +77,7 @@ def _classes(path: str, features: Features) -> Tuple[Tuple[LandClass, ...], List
     new = sorted({f.value for f, number in zip(features.items, ids) if number is None}, key=_order)
     start = max(known, default=0) + 1
     for number, value in enumerate(new, start):
-        name = _name(value)
+        name = name_of(value)
         known[number] = LandClass(number, name, "")
         by_name[name] = number
     if known and not 1 <= min(known) <= max(known) <= MAX_CLASSES:
@@ -85,7 +85,7 @@ def _classes(path: str, features: Features) -> Tuple[Tuple[LandClass, ...], List
         raise LabelsUnreadable(path, reason)
     classes = tuple(_coloured(land_class) for land_class in known.values())
     return classes, [
-        by_name[_name(feature.value)] if number is None else number
+        by_name[name_of(feature.value)] if number is None else number
         for feature, number in zip(features.items, ids)
     ]
 
@@ -96,10 +96,11 @@ def _known_id(
     """Return the id in the file's table: by id, for a class may have been renamed; else by name."""
     if feature.class_id in known:
         return feature.class_id
-    return by_name.get(_name(feature.value))
+    return by_name.get(name_of(feature.value))
 
 
-def _name(value: vectors.Value) -> str:
+def name_of(value: vectors.Value) -> str:
+    """Return what a value of a class field is called: a whole number without decimals."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 

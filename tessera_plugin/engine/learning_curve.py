@@ -58,22 +58,48 @@ class LearningCurve:
     scheme: str
     points: Tuple[CurvePoint, ...]
 
+    @property
+    def ends(self) -> Tuple[CurvePoint, CurvePoint]:
+        """The last point, and before it the last one of at most half its labels."""
+        last = self.points[-1]
+        halves = [p for p in self.points if 2 * p.labels_per_class <= last.labels_per_class]
+        return (halves[-1] if halves else self.points[0]), last
+
+    @property
+    def gain(self) -> float:
+        """What the last doubling of the labels brought, in accuracy."""
+        before, last = self.ends
+        return last.mean - before.mean
+
+    @property
+    def doubt(self) -> float:
+        """Spread between the repeats at both ends of that."""
+        return max(point.spread for point in self.ends)
+
+    @property
+    def verdict(self) -> str:
+        """Whether more labels `would`, `may` or would `hardly` help; `few`: nobody can tell."""
+        if len(self.points) < 2:
+            return "few"
+        if self.gain > max(WORTH, self.doubt):
+            return "would"
+        return "may" if self.gain > WORTH else "hardly"
+
     def sentence(self) -> str:
         """Return whether more labels would help, as an English sentence."""
-        if len(self.points) < 2:
+        if self.verdict == "few":
             return "There are too few labels to see whether more would help."
-        before, last = self.points[-2:]
-        gain = last.mean - before.mean
-        told = (
+        before, last = self.ends
+        ends = {
+            "would": "more labels would help.",
+            "may": "more labels may help.",
+            "hardly": "more labels of this kind would hardly help.",
+        }
+        return (
             f"From {before.labels_per_class} to {last.labels_per_class} labels per class the "
-            f"accuracy changed by {gain:+.1%} (± {max(before.spread, last.spread):.1%} between "
-            "repeats): "
+            f"accuracy changed by {self.gain:+.1%} (± {self.doubt:.1%} between "
+            f"repeats): {ends[self.verdict]}"
         )
-        if gain > max(WORTH, before.spread, last.spread):
-            return told + "more labels would help."
-        if gain > WORTH:
-            return told + "more labels may help."
-        return told + "more labels of this kind would hardly help."
 
     def to_json(self) -> Dict[str, object]:
         """Return it as JSON values."""

@@ -7,11 +7,12 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Callable, Dict, Iterator, Mapping, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import NotWritable
 from ..io import files, rasters
 from ..io.rasters import ClassCount
 from ..progress import Report, part
@@ -33,6 +34,8 @@ class Mapped:
     """Index of the class (H, W), NO_CLASS where there is none."""
     percent: NDArray[np.uint8]
     """Its probability (H, W); anything where there is none."""
+    others: Tuple[NDArray[np.uint8], ...] = ()
+    """What is written beside, (H, W) or (bands, H, W) each; anything where there is no class."""
 
 
 class Mapper(Protocol):
@@ -59,6 +62,16 @@ class StagedRaster:
         return tuple(published[: self.zones]), mosaic
 
 
+@dataclass(frozen=True)
+class NamedRaster:
+    """A raster as it is published."""
+
+    paths: Tuple[str, ...]
+    """One GeoTIFF per zone, by ascending zone."""
+    mosaic: Optional[str]
+    """The VRT over the zones' files; none where there is one zone only."""
+
+
 class Target:
     """Where one raster goes: a staged and a final file per zone, and the mosaic's."""
 
@@ -82,6 +95,34 @@ class Target:
         return StagedRaster(self.folder, pairs, len(self._windows))
 
 
+def targets_of(
+    paths: Mapping[str, Optional[str]], windows: Sequence[Window], undo: contextlib.ExitStack
+) -> Dict[str, Target]:
+    """Make the folders to write rasters in, before anything is fetched; `undo` removes them.
+
+    `paths` are by any name; there is no target for what has no path.
+    Raises: NotWritable, DiskFull.
+    """
+    wanted = {name: path for name, path in paths.items() if path}
+    named = [Path(each).absolute() for each in wanted.values()]
+    if len(set(named)) < len(named):
+        raise NotWritable(str(named[0]), "each raster needs a name of its own")
+    targets: Dict[str, Target] = {}
+    for name, path in wanted.items():
+        targets[name] = Target(path, windows)
+        undo.callback(files.remove_folder, targets[name].folder)
+    return targets
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A raster in percent that is written beside the map."""
+
+    target: Target
+    bands: Tuple[str, ...]
+    """Their names."""
+
+
 @dataclass(frozen=True)
 class MapWriter:
     """Writes what a mapper finds into the rasters of every zone."""
@@ -91,6 +132,10 @@ class MapWriter:
     map: Target
     confidence: Optional[Target]
     tags: Mapping[str, str]
+    others: Sequence[Beside] = ()
+    """In the order of `Mapped.others`."""
+    inside: Optional[Callable[[Window], NDArray[np.bool_]]] = None
+    """Which pixels of a window count (H, W); others are nodata. None: those of the zone's own."""
 
     def write(self, mapper: Mapper, report: Report) -> Tuple[Counts, int]:
         """Write every zone's rasters; return pixels per class, in their order, and nodata."""
@@ -117,22 +162,32 @@ class MapWriter:
             percent_out = self.confidence and open_files.enter_context(
                 rasters.confidence(self.confidence.paths[index], window, self.tags)
             )
+            others_out = [
+                open_files.enter_context(_opened(each, index, window, self.tags))
+                for each in self.others
+            ]
             for mapped in mapper(window, part(report, 0.0, 0.95)):
                 own = self._own(mapped.window)
                 has_class = own & (mapped.best != NO_CLASS)
                 classes_out.write(mapped.window, self._ids(mapped.best, has_class))
-                if percent_out:
+                for out, values in (
+                    *([(percent_out, mapped.percent)] if percent_out else []),
+                    *zip(others_out, mapped.others),
+                ):
                     nothing = np.uint8(rasters.CONFIDENCE_NODATA)
-                    percent = np.where(has_class, mapped.percent, nothing)
-                    percent_out.write(mapped.window, percent)
+                    out.write(mapped.window, np.where(has_class, values, nothing))
                 counts += np.bincount(mapped.best[has_class], minlength=len(counts))
                 nodata_px += int(own.sum() - has_class.sum())
-            if percent_out:
-                percent_out.finish(report=part(report, 0.95, 0.97))
+            beside = [*([percent_out] if percent_out else []), *others_out]
+            for number, out in enumerate(beside):
+                start, stop = (0.95 + 0.02 * at / len(beside) for at in (number, number + 1))
+                out.finish(report=part(report, start, stop))
             classes_out.finish(class_counts(self.classes, counts), part(report, 0.97, 1.0))
         return counts, nodata_px
 
     def _own(self, window: Window) -> NDArray[np.bool_]:
+        if self.inside is not None:
+            return self.inside(window)
         if len(self.windows) > 1:
             return own_pixels(window)
         return np.ones(window.shape, np.bool_)
@@ -143,6 +198,15 @@ class MapWriter:
         found = np.full(best.shape, rasters.CLASS_NODATA, ids.dtype)
         found[has_class] = ids[best[has_class]]
         return found
+
+
+def _opened(
+    beside: Beside, index: int, window: Window, tags: Mapping[str, str]
+) -> rasters.RasterWriter:
+    path, bands = beside.target.paths[index], beside.bands
+    writer = rasters.confidence(path, window, tags, len(bands))
+    writer.describe(bands)
+    return writer
 
 
 def class_counts(classes: Sequence[LandClass], counts: Counts) -> Tuple[ClassCount, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -14,8 +15,9 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ModelUnusable
+from ..errors import HeadMismatch, ModelUnusable
 from ..values import LandClass
+from .heads.base import MAX_CLASS_ID
 
 KEY = "tessera_head"
 """Key of the ONNX metadata with a form as JSON."""
@@ -105,6 +107,13 @@ class ModelFacts:
     """Filled in as far as files tell, else with what is usual."""
     told_by: Tuple[str, ...]
     """Which files told it."""
+    dataset: str = ""
+    """Key of the dataset whose embeddings it takes; empty where its files don't tell."""
+
+    def check_dataset(self, dataset: str) -> None:
+        """Raise HeadMismatch where it is told that the embeddings are to be of another dataset."""
+        if self.dataset and self.dataset != dataset:
+            raise HeadMismatch(self.dataset, self.depth, dataset, self.depth)
 
 
 def facts_of(path: str, told: Mapping[str, Any]) -> ModelFacts:
@@ -129,7 +138,8 @@ def facts_of(path: str, told: Mapping[str, Any]) -> ModelFacts:
         threshold=_share(said.get("threshold"), 0.5),
     )
     return ModelFacts(path, layout, depth, 0 if layout == "NC" else patch, outputs,
-                      str(told["sha256"]), form, told_by)  # fmt: skip
+                      str(told["sha256"]), form, told_by,
+                      str(said.get("dataset") or ""))  # fmt: skip
 
 
 def statistics_of(path: str) -> Tuple[Tuple[float, ...], Tuple[float, ...]]:
@@ -198,9 +208,28 @@ def _classes(said: Any, outputs: int, stem: str) -> Tuple[LandClass, ...]:  # no
         other = names[0] if len(names) == 2 else f"not {name}"
         return LandClass(1, other, OTHER), LandClass(2, name, COLORS[0])
     names = names if len(names) == outputs else [f"class {n + 1}" for n in range(outputs)]
-    return tuple(
+    numbered = tuple(
         LandClass(number + 1, name, COLORS[number % len(COLORS)])
         for number, name in enumerate(names)
+    )
+    return _as_said(said, numbered)
+
+
+def _as_said(said: Any, numbered: Tuple[LandClass, ...]) -> Tuple[LandClass, ...]:  # noqa: ANN401
+    """Return classes with the ids and colours that are said of them, where all of that is sound."""
+    if not isinstance(said, list) or len(said) != len(numbered):
+        return numbered
+    told = [each if isinstance(each, dict) else {} for each in said]
+    colors = [str(each.get("color", "")) for each in told]
+    ids = [each.get("id") for each in told]
+    if not all(re.fullmatch(r"#[0-9a-fA-F]{6}", color) for color in colors):
+        colors = [each.color for each in numbered]
+    is_sound = all(type(number) is int and 0 < number <= MAX_CLASS_ID for number in ids)
+    if not is_sound or len(set(ids)) < len(ids):
+        ids = [each.id for each in numbered]
+    return tuple(
+        LandClass(int(str(number)), each.name, color)
+        for number, each, color in zip(ids, numbered, colors)
     )
 
 

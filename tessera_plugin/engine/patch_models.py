@@ -20,11 +20,11 @@ from ..io import files
 from ..io.sources.base import EmbeddingSource
 from ..progress import Report, part, silent
 from ..values import Access, Extent, Window
-from .classify import ClassifyResult, StagedMap, source_tags, targets_of
+from .classify import ClassifyResult, StagedMap, source_tags
 from .embeddings import over_extent, valid_mask
 from .encoders import needed
 from .grid import centre_zone, windows_of
-from .mapping import NO_CLASS, Mapped, MapWriter, class_counts
+from .mapping import NO_CLASS, Mapped, MapWriter, class_counts, targets_of
 from .model_forms import ModelFacts, ModelForm, facts_of
 
 __all__ = ["ModelFacts", "ModelForm", "ModelRequest", "describe_model", "run_model"]
@@ -68,10 +68,11 @@ def run_model(
 
     Embeddings are fetched as far as the patches at the extent's edge overlap it; what lies beyond is
     the mean of the training to the model.
-    Raises: ModelUnusable, WorkerUnavailable; else as `classify.classify`.
+    Raises: ModelUnusable, HeadMismatch, WorkerUnavailable; else as `classify.classify`.
     """
     client = needed(worker)
     facts = describe_model(request.model, client, report)
+    facts.check_dataset(request.dataset)
     request.form.check(facts)
     return over_extent(
         request, facts.depth, lambda source: run_from(source, facts, request, client, report),
@@ -87,7 +88,9 @@ def run_from(
     started = time.monotonic()
     windows = windows_of(request.extent)
     with contextlib.ExitStack() as undo:
-        target, confidence = targets_of(request.out, request.confidence_out, windows, undo)
+        outs = {"map": request.out, "confidence": request.confidence_out}
+        targets = targets_of(outs, windows, undo)
+        target, confidence = targets["map"], targets.get("confidence")
         margin = request.form.overlap_px
         summary = source.fetch([_grown(each, margin) for each in windows], part(report, 0.0, 0.3))
         tags = {

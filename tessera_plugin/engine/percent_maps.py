@@ -6,20 +6,30 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Iterator, Mapping, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import NotWritable
 from ..io import files, rasters
 from ..io.sources.base import EmbeddingSource
 from ..progress import Report, part, silent
 from ..values import Window
 from .embeddings import valid_mask
-from .mapping import StagedRaster, Target
+from .mapping import NamedRaster, StagedRaster, Target, targets_of
 from .zones import own_pixels, strips
+
+__all__ = [
+    "Finder",
+    "Listener",
+    "NamedRaster",
+    "Outs",
+    "Strip",
+    "outs_of",
+    "published",
+    "scan",
+    "write",
+]
 
 CHUNK_PX = 16_384
 """Pixels looked at at once, and between two looks at whether the work is to stop."""
@@ -59,16 +69,6 @@ class Listener(Protocol):
 
 
 @dataclass(frozen=True)
-class NamedRaster:
-    """A raster as it is published."""
-
-    paths: Tuple[str, ...]
-    """One GeoTIFF per zone, by ascending zone."""
-    mosaic: Optional[str]
-    """The VRT over the zones' files; none where there is one zone only."""
-
-
-@dataclass(frozen=True)
 class Outs:
     """Rasters to be written together; what is None is found but not written."""
 
@@ -87,15 +87,9 @@ def outs_of(
 
     Raises: NotWritable, DiskFull.
     """
-    named = [Path(each).absolute() for each in paths if each]
-    if len(set(named)) < len(named):
-        raise NotWritable(str(named[0]), "each raster needs a name of its own")
-    targets = []
-    for each in paths:
-        targets.append(Target(each, windows) if each else None)
-        if targets[-1]:
-            undo.callback(files.remove_folder, targets[-1].folder)
-    return Outs(windows, tuple(targets))
+    names = [str(number) for number in range(len(paths))]
+    targets = targets_of(dict(zip(names, paths)), windows, undo)
+    return Outs(windows, tuple(targets.get(name) for name in names))
 
 
 def published(staged: Optional[StagedRaster]) -> Optional[NamedRaster]:

@@ -116,12 +116,12 @@ class Candidates:
             rows, cols = _best_cells(score[here])
             inside = rows + here[0].start, cols + here[1].start
             zone = np.full(len(rows), block.zone)
-            self._keep(
+            self.add(
                 strip.codes[inside], strip.scales[inside], score[inside],
                 np.column_stack([zone, rows + block.row, cols + block.col]), novel[inside],
             )  # fmt: skip
 
-    def _keep(
+    def add(
         self,
         codes: NDArray[np.int8],
         scales: NDArray[np.float32],
@@ -129,6 +129,7 @@ class Candidates:
         at: NDArray[np.int64],
         novelty_percent: NDArray[np.uint8],
     ) -> None:
+        """Take valid pixels with their scores. Shapes: codes (n, D); at (n, 3); all others (n,)."""
         every = np.concatenate([self.scores, scores])
         first = np.argsort(-every, kind="stable")[:POOL]
         self.scores = every[first]

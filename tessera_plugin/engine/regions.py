@@ -4,10 +4,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Patches:
+    """The largest regions of a mask."""
+
+    mask: NDArray[np.bool_]
+    """(H, W), of those that were kept."""
+    sizes: NDArray[np.int64]
+    """Pixels of those that were kept, the largest first."""
+    left_out: int
+    """How many were large enough, but more than were wanted."""
 
 
 def connected(mask: NDArray[np.bool_], seeds: Sequence[Tuple[int, int]]) -> NDArray[np.bool_]:
@@ -15,18 +28,49 @@ def connected(mask: NDArray[np.bool_], seeds: Sequence[Tuple[int, int]]) -> NDAr
 
     Shapes: mask and result (H, W); seeds are (row, column), those outside of the mask count nothing.
     """
+    return around(mask, seeds).mask
+
+
+def around(mask: NDArray[np.bool_], seeds: Sequence[Tuple[int, int]]) -> Patches:
+    """Return the regions of a mask (H, W) that hold a seed (row, column)."""
     starts, stops, width = _runs(mask)
     regions = _regions(starts, stops, width)
     places = np.array([row * width + col for row, col in seeds], np.int64)
     run = np.searchsorted(starts, places, side="right") - 1
     is_in = (run >= 0) & (places < stops[run]) if len(starts) else np.zeros(len(places), bool)
     wanted = np.isin(regions, regions[run[is_in]])
+    sizes = np.bincount(regions[wanted], weights=(stops - starts)[wanted]).astype(np.int64)
+    filled = _filled(starts[wanted], stops[wanted], mask.shape[0], width)
+    return Patches(filled, np.sort(sizes[sizes > 0])[::-1], 0)
+
+
+def patches(mask: NDArray[np.bool_], least_px: int = 1, most: int = 0) -> Patches:
+    """Return the regions of a mask (H, W) that have some pixels at least, the `most` largest of them.
+
+    Pixels hang together by their edges; `most` 0 is all. Of regions of a size the first ones are kept.
+    """
+    starts, stops, width = _runs(mask)
+    regions = _regions(starts, stops, width)
+    sizes = np.bincount(regions, weights=stops - starts, minlength=len(starts)).astype(np.int64)
+    large = np.flatnonzero(sizes >= max(least_px, 1))
+    kept = large[np.argsort(-sizes[large], kind="stable")][: most or None]
+    is_kept = np.zeros(len(starts), np.bool_)
+    is_kept[kept] = True
+    wanted = is_kept[regions]
+    filled = _filled(starts[wanted], stops[wanted], mask.shape[0], width)
+    return Patches(filled, sizes[kept], len(large) - len(kept))
+
+
+def _filled(
+    starts: NDArray[np.int64], stops: NDArray[np.int64], height: int, width: int
+) -> NDArray[np.bool_]:
+    """Return the mask (height, width - 1) of runs."""
     # plus one where a run begins, minus one behind its end: their running sum is the mask
-    steps = np.zeros(mask.shape[0] * width + 1, np.int8)
-    steps[starts[wanted]] += 1
-    steps[stops[wanted]] -= 1
+    steps = np.zeros(height * width + 1, np.int8)
+    steps[starts] += 1
+    steps[stops] -= 1
     filled = np.cumsum(steps[:-1], dtype=np.int8).astype(np.bool_)
-    return np.ascontiguousarray(filled.reshape(mask.shape[0], width)[:, :-1])
+    return np.ascontiguousarray(filled.reshape(height, width)[:, :-1])
 
 
 def _runs(mask: NDArray[np.bool_]) -> Tuple[NDArray[np.int64], NDArray[np.int64], int]:

@@ -24,6 +24,7 @@ from ..progress import Report, silent
 from ..progress import part as share_of
 from ..values import BLOCK_PX, LandClass, State, Window
 from .embeddings import valid_mask
+from .heads.background import Background
 from .labels import Label, Labels, load_labels, palette_color
 
 __all__ = [
@@ -147,6 +148,8 @@ class Samples:
     row_areas: Optional[NDArray[np.int64]] = None
     """Which of `areas` each row lies in; None: nothing is known of areas."""
     areas: Tuple[str, ...] = ()
+    background: Optional[Background] = None
+    """Pixels around the labels, without labels."""
 
     @property
     def year_of(self) -> NDArray[np.int64]:
@@ -245,12 +248,12 @@ def _fewest(pixels: NDArray[np.int64], params: SampleParams) -> NDArray[np.int64
     limit = params.max_px_per_polygon
     if len(pixels) <= limit:
         return pixels
-    chosen = np.argpartition(_scattered(pixels, params.seed), limit)[:limit]
+    chosen = np.argpartition(scattered(pixels, params.seed), limit)[:limit]
     fewest: NDArray[np.int64] = pixels[chosen]
     return fewest
 
 
-def _scattered(pixels: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
+def scattered(pixels: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
     """Return a number per pixel that looks random and is the same on every machine, (n,).
 
     Choosing by it needs neither all pixels at once nor a fixed order of them.
@@ -393,11 +396,23 @@ def collect(
     Raises: NoLabels, NoUsableLabels.
     """
     found = label_pixels(labels, params, share_of(report, 0, 0.5)) if pixels is None else pixels
-    codes, scales, arrived = _read(found, source, share_of(report, 0.5, 1))
+    values = read_pixels(found, source, share_of(report, 0.5, 1))
+    return matrix_of(labels, found, values, source.dataset.key, source.year)
+
+
+PixelValues = Tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.bool_]]
+"""Codes (n, D) and scales (n,) of pixels, and whether anything is known of them (n,)."""
+
+
+def matrix_of(
+    labels: Labels, pixels: LabelPixels, values: PixelValues, dataset: str, year: int
+) -> Samples:
+    """Return the matrix of the labels' valid pixels. Raises: NoUsableLabels."""
+    codes, scales, arrived = values
     valid = valid_mask(codes, scales)
     class_of = np.array([label.class_id for label in labels.items])
-    class_ids, groups = class_of[found.label][valid], found.label[valid]
-    told = _told(labels, found, class_ids, groups)
+    class_ids, groups = class_of[pixels.label][valid], pixels.label[valid]
+    told = _told(labels, pixels, class_ids, groups)
     told = replace(
         told, invalid_px=int(np.sum(~valid & arrived)), missing_px=int(np.sum(~valid & ~arrived))
     )
@@ -405,16 +420,16 @@ def collect(
         raise NoUsableLabels(len(labels.items), _why_none(told))
     return Samples(
         codes[valid], scales[valid], class_ids, groups,
-        found.zone[valid], found.row[valid], found.col[valid],
-        labels.classes, told, source.dataset.key, source.year,
+        pixels.zone[valid], pixels.row[valid], pixels.col[valid],
+        labels.classes, told, dataset, year,
         keys=tuple(label.key for label in labels.items),
     )  # fmt: skip
 
 
-def _read(
-    pixels: LabelPixels, source: EmbeddingSource, report: Report
-) -> Tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.bool_]]:
-    """Return codes (n, D) and scales (n,) of pixels, and whether anything is known of them (n,)."""
+def read_pixels(
+    pixels: LabelPixels, source: EmbeddingSource, report: Report = silent
+) -> PixelValues:
+    """Return what a source has of pixels in its cache. Raises: Cancelled."""
     count = len(pixels.row)
     codes = np.zeros((count, source.depth), np.int8)
     scales = np.full(count, np.nan, np.float32)

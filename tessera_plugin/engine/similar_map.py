@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compute.client import WorkerClient
-from ..errors import ExtentInvalid, NoValidEmbeddings
+from ..errors import ExtentInvalid, PlaceNotValid
 from ..io import outlines, polygons
 from ..io.outlines import Outline
 from ..io.projection import LONLAT, UTM_NORTH_DEG, UTM_SOUTH_DEG
@@ -61,6 +61,8 @@ class SimilarRequest:
     depth: int = 0
     seed: int = 0
     """Of the sample that the mean direction is taken from."""
+    centre: Optional[Tuple[float, ...]] = None
+    """Mean direction to use, as of an earlier look; without it that of a sample of the extent."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +122,14 @@ def similar_from(
         summary = source.fetch([*_beyond(spots, windows), *windows], part(report, 0.0, share))
         if not summary.valid_px:
             raise nothing_valid(request.dataset, request.year, summary)
-        codes, _ = sample(source, windows, part(report, share, share + 0.1), request.seed)
-        if not len(codes):
-            raise nothing_valid(request.dataset, request.year, summary)
-        references = References.of(codes_at(source, spots, request.points), centre_of(codes))
+        if request.centre is None:
+            codes, _ = sample(source, windows, part(report, share, share + 0.1), request.seed)
+            if not len(codes):
+                raise nothing_valid(request.dataset, request.year, summary)
+            centre = centre_of(codes)
+        else:
+            centre = np.array(request.centre, np.float32)
+        references = References.of(codes_at(source, spots, request.points), centre)
         tags = {
             **source_tags(source, request.access, summary),
             "TESSERA_SIMILAR_TO": ";".join(f"{lon:.6f},{lat:.6f}" for lon, lat in request.points),
@@ -183,14 +189,16 @@ def codes_at(
 ) -> NDArray[np.int8]:
     """Return the codes (n, D) of the pixels at points, from the cache.
 
-    Raises: NoValidEmbeddings where one of them is not valid, saying which and why.
+    Raises: PlaceNotValid where one of them is not valid, saying which and why.
     """
     found = []
     for spot, (lon, lat) in zip(spots, points):
         codes, scales = source.read(spot)
         if not valid_mask(codes, scales).all():
-            why = _WHY.get(State(int(source.states(spot)[0, 0])), "not valid")
-            reason = f"the point {lon:.6f}, {lat:.6f} is {why}"
-            raise NoValidEmbeddings(source.dataset.key, source.year, reason)
+            state = State(int(source.states(spot)[0, 0]))
+            reason = f"the point {lon:.6f}, {lat:.6f} is {_WHY.get(state, 'not valid')}"
+            raise PlaceNotValid(
+                source.dataset.key, source.year, reason, lon=lon, lat=lat, state=state.name
+            )
         found.append(codes[0, 0])
     return np.array(found, np.int8)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ..io.outlines import Outline, outlines
 from ..progress import Report, silent
 from ..values import Window
+from .products import product
 from .regions import connected
 
 STEPS = 10_000
@@ -95,7 +96,7 @@ def products_of(
         step = codes[start : start + STEP_PX]
         values = buffer[: len(step)]
         np.copyto(values, step)
-        np.matmul(values, columns, out=products[start : start + len(step)])
+        product(values, columns, out=products[start : start + len(step)])
         np.einsum("nd,nd->n", values, values, out=squares[start : start + len(step)])
     return products, np.sqrt(squares)
 
@@ -170,11 +171,15 @@ class SimilarPixels:
         mask: NDArray[np.bool_] = (self.likeness >= least) & (self.likeness != NODATA)
         if not only_connected:
             return mask
+        return connected(mask, self.places)
+
+    @property
+    def places(self) -> Tuple[Tuple[int, int], ...]:
+        """Row and column of the seeds within the window; those outside of it are left out."""
         top, left = self.window.row, self.window.col
         height, width = self.window.shape
-        places = [(row - top, col - left) for row, col in self.seeds]
-        inside = [(r, c) for r, c in places if 0 <= r < height and 0 <= c < width]
-        return connected(mask, inside)
+        moved = ((row - top, col - left) for row, col in self.seeds)
+        return tuple((r, c) for r, c in moved if 0 <= r < height and 0 <= c < width)
 
     def outlines(self, mask: NDArray[np.bool_]) -> Tuple[Outline, ...]:
         """Return the polygons of a set that was grown, in the metres of the zone."""

@@ -23,13 +23,23 @@ from .embeddings import with_source
 from .grid import centre_zone, check_size, windows_of
 from .heads.base import Head
 from .heads.storage import load
+from .label_novelty import novelty_of, samples_of
+from .map_outputs import margin
 from .novelty import Novelty
 from .percent_maps import Finder, NamedRaster, outs_of, published, scan, write
 from .places import Candidates, Place, choose
-from .samples import Labels, SampleParams, Samples, collect, label_pixels, windows_of_pixels
+from .samples import Labels
 from .unpack import by_worker
 
-__all__ = ["Place", "SuggestRequest", "SuggestResult", "find_places", "suggest", "uncertainty"]
+__all__ = [
+    "Place",
+    "SuggestRequest",
+    "SuggestResult",
+    "find_places",
+    "samples_of",
+    "suggest",
+    "uncertainty",
+]
 
 _LABELS_SHARE = 0.1
 
@@ -94,12 +104,10 @@ def suggest(
     check_size(windows_of(request.extent), request.limit_px, head.depth)
     of_labels = part(report, 0.0, _LABELS_SHARE)
     unpack = by_worker(worker)
-    samples = with_source(
-        dataset.key, label_year, request.access,
-        lambda source, _: samples_of(source, request.labels, of_labels),
-        depth=head.depth, report=of_labels, unpack=unpack,
+    novelty = novelty_of(
+        request.labels, dataset.key, label_year, request.access, head.depth, seed=request.seed,
+        report=of_labels, unpack=unpack,
     )  # fmt: skip
-    novelty = Novelty.of(samples, request.seed)
     return with_source(
         dataset.key, request.year, request.access,
         lambda source, _: suggest_from(
@@ -107,14 +115,6 @@ def suggest(
         ),
         depth=head.depth, report=report, unpack=unpack,
     )  # fmt: skip
-
-
-def samples_of(source: EmbeddingSource, labels: Labels, report: Report = silent) -> Samples:
-    """Return the labels' embeddings, fetched where they are missing. Raises: as `samples.collect`."""
-    params = SampleParams()
-    pixels = label_pixels(labels, params, part(report, 0.0, 0.2))
-    source.fetch(windows_of_pixels(pixels), part(report, 0.2, 0.8))
-    return collect(labels, source, params, pixels, part(report, 0.8, 1.0))
 
 
 def suggest_from(
@@ -187,8 +187,7 @@ def uncertainty(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
 
     Shapes: probabilities (n, k), k >= 2; result (n,).
     """
-    highest = np.partition(probabilities, -2, axis=1)[:, -2:]
-    return np.asarray(np.rint(100 * (1 - (highest[:, 1] - highest[:, 0]))), np.uint8)
+    return np.asarray(np.rint(100 * (1 - margin(probabilities))), np.uint8)
 
 
 def _point(place: Place) -> GeoPoint:

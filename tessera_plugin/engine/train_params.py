@@ -25,6 +25,9 @@ class TrainParams:
     """Whether the head that is saved is trained again on all labels, once it has been judged."""
     calibrate: bool = True
     """Whether held-out labels decide how sure the head may be of itself (its temperature)."""
+    background: bool = True
+    """Instant: whether pixels without labels, around the labels, tell how far classes spread; a few
+    labels then go much further."""
     hidden: Tuple[int, ...] = (64,)
     """MLP: width of each hidden layer, one or two."""
     dropout: float = 0.2
@@ -72,5 +75,5 @@ class TrainParams:
     def told(self) -> Dict[str, object]:
         """Return, as JSON values, the parameters that mean something for this kind of head."""
         values = {**asdict(self), "hidden": list(self.hidden)}
-        common = ("kind", "test_share", "seed", "refit")
+        common = ("kind", "test_share", "seed", "refit", "background")
         return {name: values[name] for name in (values if self.kind == "mlp" else common)}

@@ -10,11 +10,13 @@ not trained on.
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import statistics
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -38,7 +40,7 @@ from .label_sets import LabelSet, Where, gather, with_common_classes
 from .labels import Labels
 from .samples import SampleParams, SampleReport, Samples
 from .train_params import TrainParams
-from .validation import Validation, cross_validate
+from .validation import Answers, Validation, cross_validate
 
 __all__ = [
     "MIN_LABELS",
@@ -50,6 +52,8 @@ __all__ = [
     "TrainResult",
     "check_counts",
     "fit",
+    "fit_and_ask",
+    "fit_at_once",
     "fit_on_folds",
     "gather_request",
     "standardisation",
@@ -58,6 +62,8 @@ __all__ = [
 
 MIN_LABELS = 2
 """Labels that at least two classes need: one to learn from and one to be judged by."""
+
+LEAST_CLASSES = 2
 
 CALIBRATION_FOLDS = 5
 """Trainings whose answers on what they have not seen say how sure an instant head may be."""
@@ -105,7 +111,9 @@ class TrainResult:
     """What the folds gave, where there were any."""
     folds: Optional[Folds] = None
     data: Optional[Samples] = None
-    """The rows that `validation` speaks of."""
+    """The rows that `validation` and `answers` speak of."""
+    answers: Optional[Answers] = None
+    """What was said of the tested rows, once each; None where nothing was tested."""
 
 
 def train(
@@ -128,12 +136,16 @@ def train(
     samples, folds, learnt, fetched = gather_request(request, part(report, 0.0, 0.55), worker)
     share = part(report, 0.55, 1.0)
     if folds is None:
-        head = fit(samples, request.params, share, worker, on_epoch)
+        head, answers = fit_and_ask(samples, request.params, share, worker, on_epoch)
         save(head, request.out)
-        return TrainResult(head, request.out, samples.report, fetched)
+        return TrainResult(
+            head, request.out, samples.report, fetched, data=samples, answers=answers
+        )
     head, validation = fit_on_folds(samples, request.params, folds, share, worker)
     save(head, request.out)
-    return TrainResult(head, request.out, learnt, fetched, validation, folds, samples)
+    return TrainResult(
+        head, request.out, learnt, fetched, validation, folds, samples, validation.answers
+    )
 
 
 def gather_request(
@@ -171,13 +183,39 @@ def fit(
 
     Raises: TooFewLabels, WorkerUnavailable, WorkerDied, WorkerFailed, NotWritable, DiskFull.
     """
+    return fit_and_ask(samples, params, report, worker, on_epoch)[0]
+
+
+def fit_at_once(samples: Samples, params: TrainParams, report: Report = silent) -> Head:
+    """Return an instant head of all rows that nobody judges: for a map that changes with each label.
+
+    One label in two classes is enough. Raises: TooFewLabels.
+    """
+    trainer = Trainer.of(samples, params, None)
+    if len(trainer.classes) < LEAST_CLASSES:
+        raise TooFewLabels(tuple((row.name, row.labels) for row in samples.report.classes), 1)
+    fitted = trainer.fit(np.arange(len(samples)), report)
+    return _head(trainer, fitted, {"refitted": False, "accuracy_from": None}, None)
+
+
+def fit_and_ask(
+    samples: Samples,
+    params: TrainParams,
+    report: Report = silent,
+    worker: Optional[WorkerClient] = None,
+    on_epoch: Optional[OnEpoch] = None,
+) -> Tuple[Head, Optional[Answers]]:
+    """Do `fit`, and return also what was said of the rows held out; None where none were.
+
+    Raises: as `fit`.
+    """
     started = time.monotonic()
     check_counts([(row.name, row.labels) for row in samples.report.classes])
     trainer = Trainer.of(samples, params, worker)
     train_rows, test_rows = split(trainer.y, samples.groups, params.test_share, params.seed)
     refits = params.refit and len(test_rows) > 0
     fitted = trainer.fit(train_rows, part(report, 0.0, 0.6 if refits else 1.0), on_epoch)
-    accuracy = _judged(trainer, fitted, test_rows)
+    answers = _asked(trainer, fitted, test_rows) if len(test_rows) else None
     held_out = _held_out(trainer, fitted, train_rows, test_rows)
     if refits:
         fitted = trainer.refit(fitted, np.arange(len(trainer.y)), part(report, 0.6, 1.0))
@@ -187,7 +225,8 @@ def fit(
         "accuracy_from": _origin(trainer, train_rows, test_rows),
         "seconds": round(time.monotonic() - started, 3),
     }
-    return _head(trainer, fitted, story, accuracy, calibration)
+    accuracy = _judged(trainer, answers) if answers is not None else None
+    return _head(trainer, fitted, story, accuracy, calibration), answers
 
 
 def fit_on_folds(
@@ -210,6 +249,7 @@ def fit_on_folds(
     story = {
         "labels": len(np.unique(samples.groups[rows])),
         "pixels": len(rows),
+        "classes": _counted(trainer, rows),
         "refitted": len(folds.items) > 1,
         "accuracy_from": _origin_of_folds(trainer, folds),
         "validation": {**validation.to_json(), "told": folds.sentence},
@@ -276,7 +316,14 @@ def _head(
     arrays = {"mean": fitted.mean, "std": fitted.std, **fitted.weights}
     temperature = calibration.temperature if calibration else 1.0
     report = samples.report
-    told = {"params": params.told(), "labels": report.labels, "pixels": report.pixels}
+    told = {
+        "params": params.told(),
+        "labels": report.labels,
+        "pixels": report.pixels,
+        "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "classes": [dataclasses.asdict(row) for row in report.classes],
+        "areas": list(samples.areas),
+    }
     return Head(
         id=identify(params.kind, trainer.classes, samples.dataset, arrays, temperature),
         kind=params.kind,
@@ -298,14 +345,16 @@ def _head(
     )  # fmt: skip
 
 
-def _judged(trainer: Trainer, fitted: Fitted, rows: NDArray[np.int64]) -> Optional[Accuracy]:
-    """Return how a head does on rows it has not seen, None where there are none."""
-    if not len(rows):
-        return None
-    samples = trainer.samples
+def _asked(trainer: Trainer, fitted: Fitted, rows: NDArray[np.int64]) -> Answers:
+    """Return what a head says of rows it has not seen."""
     ids = np.array([land_class.id for land_class in trainer.classes], np.int64)
-    predicted = ids[trainer.logits(fitted, rows).argmax(axis=1)]
-    return assess(samples.class_ids[rows], predicted, trainer.classes, samples.groups[rows])
+    return Answers(rows, ids[trainer.logits(fitted, rows).argmax(axis=1)])
+
+
+def _judged(trainer: Trainer, answers: Answers) -> Accuracy:
+    samples, rows = trainer.samples, answers.rows
+    reference, groups = samples.class_ids[rows], samples.groups[rows]
+    return assess(reference, answers.predicted, trainer.classes, groups)
 
 
 def _origin(
@@ -323,6 +372,16 @@ def _origin(
         "test_pixels": len(test_rows),
         "untested_classes": _untested(trainer, test_rows),
     }
+
+
+def _counted(trainer: Trainer, rows: NDArray[np.int64]) -> List[Dict[str, object]]:
+    """Return how many labels and pixels of each class are among rows."""
+    groups, y = trainer.samples.groups[rows], trainer.y[rows]
+    return [
+        {"id": c.id, "name": c.name, "labels": len(np.unique(groups[y == index])),
+         "pixels": int((y == index).sum())}
+        for index, c in enumerate(trainer.classes)
+    ]  # fmt: skip
 
 
 def _origin_of_folds(trainer: Trainer, folds: Folds) -> Dict[str, object]:

@@ -26,6 +26,32 @@ FitPredict = Callable[[NDArray[np.int64], NDArray[np.int64], Report], NDArray[np
 """Learns some rows and returns the logits (m, k) of others."""
 
 
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a head said of samples it had not seen; m rows."""
+
+    rows: NDArray[np.int64]
+    """The tested rows of the samples (m,)."""
+    predicted: NDArray[np.int64]
+    """Class ids (m,)."""
+
+    def at(self, samples: Samples, reference: int, predicted: int) -> NDArray[np.int64]:
+        """Return the rows behind a cell of the matrix; both are class ids."""
+        inside = (samples.class_ids[self.rows] == reference) & (self.predicted == predicted)
+        rows: NDArray[np.int64] = self.rows[inside]
+        return rows
+
+    def behind(self, samples: Samples, reference: int, predicted: int) -> Tuple[str, ...]:
+        """Return the keys of the labels behind a cell of the matrix, most pixels first.
+
+        Both are class ids.
+        """
+        groups, sizes = np.unique(
+            samples.groups[self.at(samples, reference, predicted)], return_counts=True
+        )
+        return tuple(samples.keys[group] for group in groups[np.argsort(-sizes, kind="stable")])
+
+
 @dataclass(frozen=True)
 class PartResult:
     """How one part was answered by what the others teach."""
@@ -53,6 +79,11 @@ class Validation:
     """Of the class that was chosen, 0 to 1, with the temperature (m,)."""
 
     @property
+    def answers(self) -> Answers:
+        """What was said of each row."""
+        return Answers(self.rows, self.predicted)
+
+    @property
     def mean(self) -> Share:
         """Mean overall accuracy of the parts."""
         return _mean(_overall(self.parts))
@@ -72,9 +103,7 @@ class Validation:
 
         Both are class ids.
         """
-        inside = (samples.class_ids[self.rows] == reference) & (self.predicted == predicted)
-        groups, sizes = np.unique(samples.groups[self.rows[inside]], return_counts=True)
-        return tuple(samples.keys[group] for group in groups[np.argsort(-sizes, kind="stable")])
+        return self.answers.behind(samples, reference, predicted)
 
     def sentence(self) -> str:
         """Return it as an English sentence for the log and the command line."""

@@ -39,6 +39,8 @@ class AreaPage(QWidget):
     fetched = pyqtSignal()
     encode_wanted = pyqtSignal()
     """The person wants embeddings of their own."""
+    explore_wanted = pyqtSignal()
+    """The person wants to look at what is there."""
     measured = pyqtSignal()
     """The size of what the map shows is known anew."""
 
@@ -52,6 +54,7 @@ class AreaPage(QWidget):
         self._fetch_tip = self.fetchButton.toolTip()
         self._note = Note("fetchNote", self)
         self.resultLayout.addWidget(self._note)
+        self.exploreButton.hide()  # until there is something to look at
         self.fetchButton.setIcon(forms.icon("fetch"))
         self.refreshButton.setIcon(QgsApplication.getThemeIcon("/mActionRefresh.svg"))
         self._choice = EmbeddingsChoice(self, session)
@@ -155,6 +158,8 @@ class AreaPage(QWidget):
         self._coverage.broke.connect(lambda bug: messages.show_error(iface.messageBar(), bug))
         self._choice.other_wanted.connect(self._choose_other)
         self._fetching.fetched.connect(self.fetched)
+        self._fetching.fetched.connect(self.exploreButton.show)
+        self.exploreButton.clicked.connect(self.explore_wanted)
         self.coverageCheck.toggled.connect(self._check_changed)
         self.coverageLabel.linkActivated.connect(self._follow)
         self.refreshButton.clicked.connect(self._coverage.refresh)

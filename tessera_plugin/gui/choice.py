@@ -7,7 +7,7 @@ from __future__ import annotations
 from html import escape
 from typing import Dict, List, Mapping, Sequence, Tuple
 
-from qgis.PyQt.QtCore import QEvent, QObject, Qt, QTimer, pyqtSignal
+from qgis.PyQt.QtCore import QObject, Qt, QTimer, pyqtSignal
 from qgis.PyQt.QtGui import QPalette
 from qgis.PyQt.QtWidgets import QComboBox, QWidget
 
@@ -15,6 +15,7 @@ from ..tasks import snapshot
 from ..tasks.session import Session
 from ..values import PUBLIC_ARCHIVE, Dataset, State
 from . import text
+from .no_wheel import NoWheel
 from .year_list import YearMenu, year_text
 
 OTHER = "other"
@@ -34,9 +35,7 @@ class EmbeddingsChoice(QObject):
         self._states: Dict[int, State] = {}
         self._more = YearMenu(page)
         page.moreYearsButton.setMenu(self._more)
-        self._no_wheel = _NoWheel(self)
-        for combo in (page.datasetCombo, page.yearCombo, page.depthCombo):
-            combo.installEventFilter(self._no_wheel)
+        self._no_wheel = NoWheel(self, page.datasetCombo, page.yearCombo, page.depthCombo)
         page.datasetCombo.currentIndexChanged.connect(self._dataset_chosen)
         page.yearCombo.currentIndexChanged.connect(self._year_chosen)
         page.depthCombo.currentIndexChanged.connect(self._depth_chosen)
@@ -199,16 +198,6 @@ class EmbeddingsChoice(QObject):
 
     def _back_to_published(self, *_: object) -> None:
         self._session.update(archive=PUBLIC_ARCHIVE)
-
-
-class _NoWheel(QObject):
-    """Scrolling the page must not choose something else on the way."""
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.Wheel and not watched.hasFocus():
-            event.ignore()
-            return True
-        return False
 
 
 def _nearest(dataset: Dataset, wanted: int) -> int:

@@ -19,6 +19,7 @@ from .area_page import AreaPage
 from .cache_dialog import CacheDialog
 from .dialogs import AboutDialog, SettingsDialog
 from .encode_window import EncodeWindow
+from .explore_window import ExploreWindow
 from .labels_page import LabelsPage
 from .links import Links
 from .map_page import MapPage
@@ -60,6 +61,7 @@ class TesseraDock(QgsDockWidget):
             iface, session, self.area.pictures, self.windows.show_add_on, self
         )
         self.models = ModelWindow(iface, session, self.area, self.windows.show_add_on, self)
+        self.explore = ExploreWindow(iface, session, self.area, self)
         self._add_menu()
         contents.jobFrame.hide()
         self._connect()
@@ -73,6 +75,7 @@ class TesseraDock(QgsDockWidget):
     def close_down(self) -> None:
         """Let go of what lives longer than the dock."""
         self._links.close()
+        self.explore.close_down()
         self.encode.close_down()
         self.models.close_down()
         self.windows.close_down()
@@ -114,6 +117,7 @@ class TesseraDock(QgsDockWidget):
         menu.setObjectName("tesseraMenu")
         options = QgsApplication.getThemeIcon("/mActionOptions.svg")
         entries = (
+            (QIcon(), self.tr("Explore…"), self.explore.show),
             (QIcon(), self.tr("Encode own scenes…"), self.encode.show),
             (QIcon(), self.tr("Run an ONNX model…"), self.models.show),
             (options, self.tr("Settings…"), self.show_settings),
@@ -127,7 +131,7 @@ class TesseraDock(QgsDockWidget):
         button = QToolButton(self._contents)
         button.setObjectName("menuButton")
         button.setToolTip(
-            self.tr("Encode own scenes, run a model, settings, cache, add-on and about")
+            self.tr("Explore, encode own scenes, run a model, settings, cache, add-on and about")
         )
         button.setIcon(options)
         button.setAutoRaise(True)
@@ -138,6 +142,8 @@ class TesseraDock(QgsDockWidget):
     def _connect(self) -> None:
         box = self._session.box
         self.area.encode_wanted.connect(self.encode.show)
+        self.area.explore_wanted.connect(self.explore.show)
+        self.explore.opened.connect(self._show_coverage)
         self._links.connect(box.started, self._job_started)
         self._links.connect(box.told, self._job_told)
         self._links.connect(box.paused, self._job_paused)
@@ -162,9 +168,13 @@ class TesseraDock(QgsDockWidget):
             self.map.refresh()
 
     def _show_coverage(self, *_: object) -> None:
-        """Let coverage be looked up and drawn only while one looks at the Area page."""
+        """Let coverage be looked up and drawn only while one looks at the Area page.
+
+        It would tint what the Explore window shows.
+        """
         is_area = self._contents.pages.currentIndex() == AREA
-        self.area.show_coverage(shown=is_area and self.isUserVisible())
+        is_wanted = is_area and not self.explore.is_open
+        self.area.show_coverage(shown=is_wanted and self.isUserVisible())
 
     def _scroll_to(self, widget: QWidget) -> None:
         """Bring news on the Map page into sight, once its layout is settled."""

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from typing import Optional
 
-from qgis.core import QgsProject, QgsRectangle
-from qgis.gui import QgisInterface, QgsMapTool, QgsMapToolExtent
+from qgis.core import QgsProject
+from qgis.gui import QgisInterface
 from qgis.PyQt.QtCore import QObject, QTimer, pyqtSignal
 from qgis.PyQt.QtWidgets import QWidget
 
@@ -16,6 +16,7 @@ from ..tasks import encode_lookups, snapshot
 from ..tasks.session import Session
 from ..values import Extent, Window
 from . import encode_words, messages, text
+from .draw_rectangle import RectangleDrawing
 from .links import Links
 
 SCENES, MAP, DRAWN = "scenes", "map", "drawn"
@@ -36,8 +37,9 @@ class AreaPart(QObject):
         self._drawn: Optional[Extent] = None
         self._window: Optional[Window] = None
         self._problem = ""
-        self._tool: Optional[QgsMapToolExtent] = None
-        self._before: Optional[QgsMapTool] = None
+        self._drawing = RectangleDrawing(iface, page.drawAreaButton, self)
+        self._drawing.drawn.connect(self._was_drawn)
+        self._drawing.drawing.connect(self.drawing)
         self._links = Links()
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
@@ -51,7 +53,6 @@ class AreaPart(QObject):
         self._links.connect(session.warm, self._measure)
         self._links.connect(session.settings_changed, self._measure)
         page.encodeAreaCombo.currentIndexChanged.connect(lambda _: self._measure())
-        page.drawAreaButton.toggled.connect(self._draw)
         self._fill()
 
     # --- what others ask
@@ -78,7 +79,7 @@ class AreaPart(QObject):
         """Take the map tool away."""
         self._links.close()
         self._settle.stop()
-        self._stop_drawing()
+        self._drawing.stop()
 
     # --- inside
 
@@ -144,49 +145,6 @@ class AreaPart(QObject):
             raise ExtentInvalid("the layer is gone")
         return snapshot.extent_of(layer.extent(), layer.crs())
 
-    # --- drawing
-
-    def _draw(self, wanted: bool) -> None:  # noqa: FBT001 - Qt's signal
-        if not wanted:
-            self._stop_drawing()
-            return
-        canvas = self._iface.mapCanvas()
-        self._before = canvas.mapTool()
-        self._tool = QgsMapToolExtent(canvas)
-        self._tool.extentChanged.connect(self._was_drawn)
-        self._tool.deactivated.connect(self._given_up)
-        canvas.setMapTool(self._tool)
-        self.drawing.emit(True)
-
-    def _was_drawn(self, rectangle: QgsRectangle) -> None:
-        crs = self._iface.mapCanvas().mapSettings().destinationCrs()
-        try:
-            self._drawn = snapshot.extent_of(rectangle, crs)
-        except TesseraError:
-            return  # a click is no rectangle
-        self._stop_drawing()
+    def _was_drawn(self, extent: Extent) -> None:
+        self._drawn = extent
         self._fill(wanted=DRAWN)
-
-    def _given_up(self) -> None:
-        """Another tool was taken meanwhile."""
-        self._before = None
-        self._stop_drawing()
-
-    def _stop_drawing(self) -> None:
-        tool, self._tool = self._tool, None
-        before, self._before = self._before, None
-        if tool is None:
-            return
-        tool.deactivated.disconnect(self._given_up)
-        canvas = self._iface.mapCanvas()
-        if canvas.mapTool() is tool:
-            canvas.unsetMapTool(tool)
-            if before is not None:
-                canvas.setMapTool(before)
-        tool.clearRubberBand()
-        tool.deleteLater()
-        button = self._page.drawAreaButton
-        button.blockSignals(True)
-        button.setChecked(False)
-        button.blockSignals(False)
-        self.drawing.emit(False)

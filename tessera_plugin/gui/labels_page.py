@@ -6,28 +6,32 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, List, TypeVar
 
-from qgis.core import QgsApplication, QgsGeometry, QgsProject
-from qgis.gui import QgisInterface, QgsMapTool
-from qgis.PyQt import sip
+from qgis.core import QgsProject
+from qgis.gui import QgisInterface
 from qgis.PyQt.QtCore import Qt, QTimer, pyqtSignal
 from qgis.PyQt.QtGui import QKeySequence
-from qgis.PyQt.QtWidgets import QFileDialog, QMessageBox, QWidget
+from qgis.PyQt.QtWidgets import QFileDialog, QLayout, QWidget
 
-from ..errors import LabelsUnreadable, TesseraError
 from ..tasks.session import Session
-from . import forms, messages, note, text, view
+from . import forms, label_hints, messages, note, view
 from .area_page import AreaPage
-from .class_table import ClassTable
-from .colors import color_for
+from .classes_panel import ClassesPanel
 from .compat import QShortcut
-from .label_tool import LabelTool, RemoveTool
+from .label_exchange import LabelExchangeMenu
 from .links import Links
+from .live_panel import LivePanel
+from .next_panel import NextPanel
 from .note import Note
+from .problems_panel import ProblemsPanel
+from .similar_panel import SimilarPanel
+from .tools.base import ToolBase
+from .tools.toolbar import LabelTools
+from .undo_keys import MapUndoKeys, UndoKeys
 
-ENOUGH = 8
-"""Labels per class that make a good start."""
+Panel = TypeVar("Panel", bound=QWidget)
+"""A part of the page with a `close_down`."""
 
 
 class LabelsPage(QWidget):
@@ -46,13 +50,42 @@ class LabelsPage(QWidget):
         self._shown = False
         self._hint = Note("labelsHint", self)
         self.hintLayout.addWidget(self._hint)
-        self._table = ClassTable(self.classTable)
-        self._label_tool = LabelTool(iface.mapCanvas())
-        self._remove_tool = RemoveTool(iface.mapCanvas(), self._store.at)
-        self._tool_before: Optional[QgsMapTool] = None
-        self._dress()
+        self._panels: List[Any] = []
+        self._make_panels()
+        self._undo_keys = UndoKeys(self)
+        self._map_keys = MapUndoKeys(iface.mapCanvas(), self._has_our_tool, self)
         self._connect()
         self.refresh()
+
+    def _make_panels(self) -> None:
+        """Make the panels: a line each, `self.name = self._place(self.layout, Panel(...))`."""
+        shared = self._iface, self._session, self._area, self
+        self.tools = self._place(self.toolsLayout, LabelTools(*shared))
+        with_tools = self._iface, self._session, self._area, self.tools, self
+        self.similar = self._place(self.similarLayout, SimilarPanel(*with_tools))
+        self.classes = self._place(
+            self.classesLayout, ClassesPanel(self._iface, self._session, self)
+        )
+        self.live = self._place(self.liveLayout, LivePanel(*shared))
+        self.next = self._place(
+            self.nextLayout,
+            NextPanel(
+                self._iface,
+                self._session,
+                self._area,
+                tools=self.tools,
+                live=self.live,
+                parent=self,
+            ),
+        )
+        self.problems = self._place(self.problemsLayout, ProblemsPanel(*shared))
+        self.exchange = self._place(self.exchangeLayout, LabelExchangeMenu(*shared))
+
+    def _place(self, layout: QLayout, panel: Panel) -> Panel:
+        """Put a panel on the page; it is closed down with the page."""
+        layout.addWidget(panel)
+        self._panels.append(panel)
+        return panel
 
     # --- what the dock asks
 
@@ -77,157 +110,42 @@ class LabelsPage(QWidget):
         """Let go of what lives longer than the page."""
         self._links.close()
         with contextlib.suppress(RuntimeError):  # when QGIS ends, the canvas may be gone first
-            for tool in (self._label_tool, self._remove_tool):
-                self._put_away(tool)
-                tool.deleteLater()
+            self._map_keys.close()
+        for panel in reversed(self._panels):
+            panel.close_down()
 
     # --- what is seen
 
     def refresh(self) -> None:
         """Show classes, counts and what to do next as they are now."""
-        self._table.show_classes(
-            self._store.classes, self._store.counts, self._session.settings.active_class
-        )
-        self._choose_something()
+        self.classes.refresh()
         path = self._store.path or self._session.labels_path
         self.labelsPath.setText(path)
         self.labelsPath.setToolTip(path)
-        self._enable()
-        self._say_hint()
+        self._class_changed()
         self.changed.emit()
 
-    def _enable(self) -> None:
-        has_class = self._active() is not None
-        self.labelToolButton.setEnabled(has_class or self.labelToolButton.isChecked())
-        self.removeToolButton.setEnabled(bool(self._store.counts))
-        self.removeClassButton.setEnabled(has_class)
-        self.undoButton.setEnabled(self._store.can_undo)
-
-    def _say_hint(self) -> None:
-        active = self._active()
-        if not self._store.classes:
-            self._hint.say(self.tr("Type the name of a class you want to map, and add it."))
-        elif self.removeToolButton.isChecked():
-            self._hint.say(self.tr("Click a label on the map to remove it."))
-        elif active is not None and self.labelToolButton.isChecked():
-            lead = self.tr("Labelling “{}”: click the map for a point, drag for a polygon.").format(
-                active.name
-            )
-            kind = note.SUCCESS if self._is_enough() else note.INFO
-            self._hint.say(f"{lead}\n{self._progress()}", kind)
-        elif self._is_enough():
-            self._hint.say(self._progress(), note.SUCCESS)
-        else:
-            self._hint.say(self.tr("Choose a class, then label places of it on the map."))
-
-    def _is_enough(self) -> bool:
-        counts, classes = self._store.counts, self._store.classes
-        return len(classes) > 1 and all(counts.get(each.id, 0) >= ENOUGH for each in classes)
-
-    def _progress(self) -> str:
-        counts = self._store.counts
-        if len(self._store.classes) == 1:
-            return self.tr("A map needs two classes or more.")
-        fewest = min(self._store.classes, key=lambda each: counts.get(each.id, 0))
-        number = counts.get(fewest.id, 0)
-        if number >= ENOUGH:
-            return self.tr("Every class has {} labels or more: go on to the Map page.").format(
-                ENOUGH
-            )
-        return self.tr("About {} per class make a good start; “{}” has {}.").format(
-            ENOUGH, fewest.name, text.count(number)
-        )
-
-    # --- classes
-
-    def _active(self) -> Any:  # noqa: ANN401 - Optional[LandClass]
-        return self._store.land_class(self._session.settings.active_class)
-
-    def _choose_something(self) -> None:
-        """There is an active class as long as there is a class."""
-        if self._active() is None and self._store.classes:
-            self._chosen(self._store.classes[0].id)
-
-    def _chosen(self, class_id: int) -> None:
-        self._session.update(active_class=class_id)
-        self._table.choose(class_id)
-        active = self._active()
-        if active is not None:
-            self._label_tool.set_color(active.color)
-        self._enable()
+    def _class_changed(self) -> None:
+        self.tools.set_class(self.classes.active())
         self._say_hint()
 
-    def _choose_number(self, number: int) -> None:
-        classes = self._store.classes
-        if number <= len(classes):
-            self._chosen(classes[number - 1].id)
+    def _say_hint(self) -> None:
+        store = self._store
+        said = label_hints.hint(store.classes, store.counts, self.tools.hint())
+        self._hint.say(said.words, said.kind)
 
-    def _add_class(self) -> None:
-        name = self.classNameEdit.text().strip()
-        if not name:
-            self.classNameEdit.setFocus()
-            return
-        if any(each.name.casefold() == name.casefold() for each in self._store.classes):
-            self._hint.say(self.tr("There is a class “{}” already.").format(name), note.WARNING)
-            return
-        used = {each.color.lower() for each in self._store.classes}
-        color = color_for(name, used)
-        made = self._attempt(lambda: self._store.add_class(name, color))
-        if made is not None:
-            self.classNameEdit.clear()
-            self._chosen(made.id)
-            self.show_layers()
-
-    def _rename(self, class_id: int, name: str) -> None:
-        name, known = name.strip(), self._store.land_class(class_id)
-        if name and known is not None and name != known.name:
-            self._attempt(lambda: self._store.rename_class(class_id, name))
-        self.refresh()
-        self.show_layers()
-
-    def _recolor(self, class_id: int, color: str) -> None:
-        self._attempt(lambda: self._store.recolor_class(class_id, color))
-        self._chosen(class_id)
-        self.show_layers()
-
-    def _remove_class(self) -> None:
-        active = self._active()
-        if active is None or not self._sure(active.id, active.name):
-            return
-        self._attempt(lambda: self._store.remove_class(active.id))
-        self.show_layers()
-
-    def _sure(self, class_id: int, name: str) -> bool:
-        number = self._store.counts.get(class_id, 0)
-        if not number:
-            return True
-        question = self.tr("Remove “{}” and its labels ({})? Undo brings them back.").format(
-            name, text.count(number)
-        )
-        answer = QMessageBox.question(self, self.tr("Remove class"), question)
-        return bool(answer == QMessageBox.StandardButton.Yes)
-
-    # --- labels
-
-    def _made(self, geometry: QgsGeometry) -> None:
-        active = self._active()
-        if active is None:
-            self._hint.say(self.tr("Add or choose a class first."), note.WARNING)
-            return
-        year = self._session.settings.year
-        self._attempt(lambda: self._store.add_label(geometry, active.id, year))
-        self.show_layers()
-
-    def _hit(self, key: str) -> None:
-        self._attempt(lambda: self._store.remove_label(key))
-        self.show_layers()
+    def _digit(self, number: int) -> None:
+        """Keys 1 to 9 choose a class, or say what is at the place that is asked about."""
+        if self.next.is_asking:
+            self.next.answer(number)
+        else:
+            self.classes.choose_number(number)
 
     def _undo(self) -> None:
         self._attempt(self._store.undo)
-        self.show_layers()
 
-    def _refused(self) -> None:
-        self._hint.say(self.tr("This place has no longitude and latitude."), note.WARNING)
+    def _redo(self) -> None:
+        self._attempt(self._store.redo)
 
     # --- the file
 
@@ -244,87 +162,51 @@ class LabelsPage(QWidget):
 
     def use_file(self, path: str) -> None:
         """Use another label file; it is made with its first class if it is not there."""
-        try:
-            self._store.open(path)
-        except LabelsUnreadable as error:
-            messages.show_error(self._iface.messageBar(), error)
-            return
-        self._session.update(labels_path=path, active_class=0)
-        self.refresh()
-        self.show_layers()
+        if self._attempt(lambda: self._opened(path)):
+            self._session.update(labels_path=path, active_class=0)
+            self.refresh()
+            self.show_layers()
+
+    def _opened(self, path: str) -> bool:
+        self._store.open(path)
+        return True
 
     # --- inside
 
     def _attempt(self, change: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the call gives
-        """Do something that writes; say so if it could not."""
-        try:
-            return change()
-        except TesseraError as error:
-            messages.show_error(self._iface.messageBar(), error)
-            return None
-
-    def _toggled(self, tool: QgsMapTool, on: bool) -> None:  # noqa: FBT001 - a Qt slot
-        canvas = self._iface.mapCanvas()
-        if on:
-            if canvas.mapTool() not in (self._label_tool, self._remove_tool):
-                self._tool_before = canvas.mapTool()
-            canvas.setMapTool(tool)
-            canvas.setFocus()
-        else:
-            self._put_away(tool)
-        self._enable()
-        self._say_hint()
-
-    def _put_away(self, tool: QgsMapTool) -> None:
-        """Give the map the tool back that it had before."""
-        canvas, before = self._iface.mapCanvas(), self._tool_before
-        if canvas.mapTool() != tool:
-            return
-        if before is not None and not sip.isdeleted(before):
-            canvas.setMapTool(before)
-        else:
-            canvas.unsetMapTool(tool)
-
-    def _tool_changed(self, new: Optional[QgsMapTool], *_: object) -> None:
-        self.labelToolButton.setChecked(new == self._label_tool)
-        self.removeToolButton.setChecked(new == self._remove_tool)
-
-    def _dress(self) -> None:
-        self.labelToolButton.setIcon(forms.icon("label"))
-        self.removeToolButton.setIcon(forms.icon("remove"))
-        self.undoButton.setIcon(QgsApplication.getThemeIcon("/mActionUndo.svg"))
-        self.addClassButton.setIcon(QgsApplication.getThemeIcon("/symbologyAdd.svg"))
-        self.removeClassButton.setIcon(QgsApplication.getThemeIcon("/symbologyRemove.svg"))
+        return messages.attempt(self._iface.messageBar(), change)
 
     def _connect(self) -> None:
-        self.addClassButton.clicked.connect(self._add_class)
-        self.classNameEdit.returnPressed.connect(self._add_class)
-        self.removeClassButton.clicked.connect(self._remove_class)
-        self.undoButton.clicked.connect(self._undo)
         self.changeFileButton.clicked.connect(self._change_file)
-        self.labelToolButton.toggled.connect(lambda on: self._toggled(self._label_tool, on))
-        self.removeToolButton.toggled.connect(lambda on: self._toggled(self._remove_tool, on))
-        self._table.chosen.connect(self._chosen)
-        self._table.renamed.connect(self._rename)
-        self._table.recolored.connect(self._recolor)
-        self._label_tool.made.connect(self._made)
-        self._remove_tool.hit.connect(self._hit)
-        for tool in (self._label_tool, self._remove_tool):
-            tool.digit.connect(self._choose_number)
-            tool.undo.connect(self._undo)
-            tool.refused.connect(self._refused)
-        self._links.connect(self._iface.mapCanvas().mapToolSet, self._tool_changed)
+        self.tools.digit.connect(self._digit)
+        self.tools.next_wanted.connect(self.next.go_on)
+        self.tools.undo.connect(self._undo)
+        self.tools.redo.connect(self._redo)
+        self.tools.problem.connect(lambda sentence: self._hint.say(sentence, note.WARNING))
+        self.tools.changed.connect(self._say_hint)
+        self._undo_keys.undo.connect(self._undo)
+        self._undo_keys.redo.connect(self._redo)
+        self.classes.active_changed.connect(self._class_changed)
+        self.classes.said.connect(self._hint.say)
         self._links.connect(self._store.changed, self.refresh)
+        self._links.connect(self._store.changed, self.show_layers)
         project = QgsProject.instance()
         self._links.connect(project.cleared, self._project_changed)
         self._links.connect(project.readProject, self._project_changed)
 
     def add_shortcuts(self, window: QWidget) -> None:
-        """Keys 1 to 9 choose a class while the focus is in the dock."""
+        """Have keys choose a class (1 to 9), undo and redo while the focus is in the dock."""
         for number in range(1, 10):
             shortcut = QShortcut(QKeySequence(str(number)), window)
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-            shortcut.activated.connect(lambda number=number: self._choose_number(number))
+            shortcut.activated.connect(lambda number=number: self._digit(number))
+        further = QShortcut(QKeySequence("N"), self)
+        further.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        further.activated.connect(self.next.go_on)
+        self._undo_keys.watch(window, self.classes.classNameEdit)
+
+    def _has_our_tool(self) -> bool:
+        return isinstance(self._iface.mapCanvas().mapTool(), ToolBase)
 
     def _project_changed(self, *_: object) -> None:
         # Not at once: the project is still being emptied or filled.

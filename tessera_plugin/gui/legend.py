@@ -184,6 +184,26 @@ def coverage_rows(
     )
 
 
+def live_rows(mode: str) -> Tuple[LegendRow, ...]:
+    """Return the legend of a live map of uncertainty or novelty."""
+    from ..engine.live_colors import NOVELTY, ramp  # noqa: PLC0415 - light plugin load
+
+    words: Tuple[Tuple[int, str], ...] = (
+        (5, translate("Legend", "Sure")),
+        (50, translate("Legend", "Less sure")),
+        (100, translate("Legend", "Could be either of two")),
+    )
+    if mode == NOVELTY:
+        words = (
+            (5, translate("Legend", "Like a label")),
+            (99, translate("Legend", "As labels differ from each other")),
+            (150, translate("Legend", "Unlike all labels")),
+            (254, translate("Legend", "Wholly unlike them")),
+        )
+    colors = ramp(mode)
+    return tuple(LegendRow(QColor(int(colors[at]) & 0xFFFFFF), told) for at, told in words)
+
+
 def _words() -> Mapping[Look, str]:
     from ..engine.picture import Look  # noqa: PLC0415 - light plugin load
 

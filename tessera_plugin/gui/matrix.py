@@ -4,16 +4,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional, Sequence
+from typing import TYPE_CHECKING, Optional, Sequence, Tuple
 
-from qgis.PyQt.QtCore import QRect, QSize, Qt
-from qgis.PyQt.QtGui import QColor, QFont, QFontMetrics, QIcon, QPainter, QPalette, QPixmap
+from qgis.PyQt.QtCore import QModelIndex, QRect, QSize, Qt, pyqtSignal
+from qgis.PyQt.QtGui import (
+    QColor,
+    QFont,
+    QFontInfo,
+    QFontMetrics,
+    QIcon,
+    QPainter,
+    QPalette,
+    QPen,
+    QPixmap,
+)
 from qgis.PyQt.QtWidgets import (
     QAbstractItemView,
+    QApplication,
     QFrame,
     QHeaderView,
     QLabel,
     QSizePolicy,
+    QStyle,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -33,6 +47,8 @@ NAME_PX = 96
 ROW_NAME_PX = 120
 SPARE_PX = 6
 """Some themes put a little between frame and rows."""
+
+NO_PIXELS = "·"
 
 RIGHT, WRONG = QColor("#3f9a4b"), QColor("#d64545")
 
@@ -85,11 +101,57 @@ class UprightHeader(QHeaderView):
         return self.model().headerData(index, Qt.Orientation.Horizontal, role)
 
 
+class CellDelegate(QStyledItemDelegate):
+    """Numbers that use the whole width of narrow cells; a frame around the cell that is chosen."""
+
+    cell: Optional[Tuple[int, int]] = None
+
+    def paint(
+        self, painter: Optional[QPainter], option: QStyleOptionViewItem, index: QModelIndex
+    ) -> None:
+        if painter is None:
+            return
+        plain = QStyleOptionViewItem(option)
+        self.initStyleOption(plain, index)
+        told, plain.text = plain.text, ""
+        style = plain.widget.style() if plain.widget is not None else QApplication.style()
+        style.drawControl(QStyle.ControlElement.CE_ItemViewItem, plain, painter, plain.widget)
+        painter.save()
+        painter.setPen(plain.palette.color(QPalette.ColorRole.Text))
+        painter.setFont(_fitting(plain.font, told, plain.rect.width() - 2))
+        painter.drawText(plain.rect, Qt.AlignmentFlag.AlignCenter, told)
+        if self.cell == (index.row(), index.column()):
+            painter.setPen(QPen(plain.palette.color(QPalette.ColorRole.WindowText), 2))
+            painter.drawRect(plain.rect.adjusted(1, 1, -1, -1))
+        painter.restore()
+
+
+def _fitting(font: QFont, words: str, width_px: int) -> QFont:
+    """Return a font in which the words are no wider, down to half the size."""
+    wide = QFontMetrics(font).horizontalAdvance(words)
+    if wide <= width_px:
+        return font
+    small = QFont(font)
+    small.setPixelSize(max(round(QFontInfo(font).pixelSize() * max(width_px / wide, 0.5)), 1))
+    return small
+
+
 class MatrixTable(QTableWidget):
     """Rows are the reference, columns what was mapped; the last column is the F1 of the row."""
 
+    chosen = pyqtSignal(int, int)
+    """A cell was clicked: ids of the reference class and of the mapped one."""
+    cleared = pyqtSignal()
+    """The cell that was chosen was clicked again."""
+
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
+        self.can_choose = False
+        """Whether clicks on cells mean something."""
+        self._ids: Sequence[int] = ()
+        self._frame = CellDelegate(self)
+        self.setItemDelegate(self._frame)
+        self.cellClicked.connect(self._clicked)
         self.setObjectName("accuracyTable")
         self.setHorizontalHeader(UprightHeader(self))
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -111,6 +173,7 @@ class MatrixTable(QTableWidget):
             for number in accuracy.class_ids
         ]
         self.clear()
+        self._ids, self._frame.cell = accuracy.class_ids, None
         self.setRowCount(len(shown))
         self.setColumnCount(len(shown) + 1)
         for index, each in enumerate(shown):
@@ -122,21 +185,40 @@ class MatrixTable(QTableWidget):
         self.setHorizontalHeaderItem(len(shown), last)
         self._fit()
 
+    def forget(self) -> None:
+        """Let no cell be chosen."""
+        self._frame.cell = None
+        self.viewport().update()
+
+    def _clicked(self, row: int, column: int) -> None:
+        item = self.item(row, column)
+        is_count = column < len(self._ids) and item is not None and item.text() != NO_PIXELS
+        if not self.can_choose or not is_count:
+            return
+        if self._frame.cell == (row, column):
+            self.forget()
+            self.cleared.emit()
+            return
+        self._frame.cell = (row, column)
+        self.viewport().update()
+        self.chosen.emit(self._ids[row], self._ids[column])
+
     def _fill_row(self, row: int, accuracy: Accuracy, shown: Sequence[LandClass]) -> None:
         counts = accuracy.matrix[row]
         total = sum(counts)
         for column, number in enumerate(counts):
-            item = QTableWidgetItem(text.count(number) if number else "·")
+            item = QTableWidgetItem(text.count(number) if number else NO_PIXELS)
             item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
             if number:
                 color = QColor(RIGHT if row == column else WRONG)
                 color.setAlpha(round(40 + 150 * number / total))
                 item.setBackground(color)
-            item.setToolTip(
-                self.tr("{} test pixels of {} were mapped as {}").format(
-                    text.count(number), shown[row].name, shown[column].name
-                )
+            told = self.tr("{} test pixels of {} were mapped as {}").format(
+                text.count(number), shown[row].name, shown[column].name
             )
+            if number and self.can_choose:
+                told = self.tr("{}. Click to see the labels.").format(told)
+            item.setToolTip(told)
             self.setItem(row, column, item)
         item = QTableWidgetItem(text.percent(accuracy.f1[row]))
         item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -178,9 +260,7 @@ class MatrixView(QWidget):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.table = MatrixTable(self)
-        caption = QLabel(
-            self.tr("Rows: reference (your labels). Columns: as mapped. Test pixels."), self
-        )
+        self._caption = caption = QLabel(self)
         caption.setObjectName("matrixCaption")
         caption.setWordWrap(True)
         layout = QVBoxLayout(self)
@@ -188,8 +268,22 @@ class MatrixView(QWidget):
         layout.addWidget(caption)
         layout.addWidget(self.table)
 
-    def show_accuracy(self, accuracy: Optional[Accuracy], classes: Sequence[LandClass]) -> None:
-        """Fill it, or hide it where there is nothing to show."""
+    def show_accuracy(
+        self,
+        accuracy: Optional[Accuracy],
+        classes: Sequence[LandClass],
+        *,
+        can_choose: bool = False,
+    ) -> None:
+        """Fill it, or hide it where there is nothing to show.
+
+        `can_choose`: whether a click on a cell means something.
+        """
         self.setVisible(accuracy is not None)
+        self.table.can_choose = can_choose
+        told = self.tr("Rows: reference (your labels). Columns: as mapped. Test pixels.")
+        if can_choose:
+            told = text.join((told, self.tr("Click a number to see its labels on the map.")))
+        self._caption.setText(told)
         if accuracy is not None:
             self.table.show_accuracy(accuracy, classes)

@@ -98,6 +98,15 @@ def show_error(bar: QgsMessageBar, error: BaseException) -> None:
     bar.pushWidget(item, level)
 
 
+def attempt(bar: QgsMessageBar, change: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the call gives
+    """Do something that writes or reads; where it can't be done say so and return None."""
+    try:
+        return change()
+    except TesseraError as error:
+        show_error(bar, error)
+        return None
+
+
 def show_details(parent: QWidget, details: str) -> None:
     """Show a traceback, to read and to copy."""
     viewer = QgsMessageViewer(parent.window())  # deletes itself when closed
@@ -297,6 +306,20 @@ def _no_valid_embeddings(error: errors.NoValidEmbeddings) -> Told:
     )
 
 
+def _place_not_valid(error: errors.PlaceNotValid) -> Told:
+    which = {
+        "WATER": translate("Messages", "This place is water, which has no embedding."),
+        "NODATA": translate("Messages", "This place has no data in {}."),
+        "OUTSIDE": translate("Messages", "Nothing is published of this place for {}."),
+        "UNKNOWN": translate("Messages", "The embeddings of {} are not fetched here yet."),
+    }
+    happened = which.get(error.state, translate("Messages", "This place has no embedding in {}."))
+    advice = translate("Messages", "Choose another place.")
+    if error.state == "UNKNOWN":
+        advice = translate("Messages", "Fetch them on the Area page, or choose another place.")
+    return Told(happened.format(error.year), advice)
+
+
 def _disk_full(error: errors.DiskFull) -> Told:
     return Told(
         translate("Messages", "The disk is full: {} needs {}.").format(
@@ -328,6 +351,19 @@ def _labels_unreadable(error: errors.LabelsUnreadable) -> Told:
             error.path, error.reason
         ),
         translate("Messages", "Choose another label file on the Labels page."),
+    )
+
+
+def _class_list_unreadable(error: errors.ClassListUnreadable) -> Told:
+    return Told(
+        translate("Messages", "The classes in {} can't be read: {}.").format(
+            error.path, error.reason
+        ),
+        translate(
+            "Messages",
+            "Nothing was added: put one class on each line, its name and perhaps a colour like "
+            "#1b7837.",
+        ),
     )
 
 
@@ -384,6 +420,33 @@ def _head_mismatch(error: errors.HeadMismatch) -> Told:
             "Messages", "The head was trained on {} with {} dimensions, not on {} with {}."
         ).format(error.head_dataset, error.head_depth, error.dataset, error.depth),
         translate("Messages", "Choose that dataset on the Area page, or train a new head."),
+    )
+
+
+def _too_many_polygons(error: errors.TooManyPolygons) -> Told:
+    return Told(
+        translate("Messages", "The map has more than {} areas, too many for polygons.").format(
+            text.count(error.limit)
+        ),
+        translate("Messages", "Remove small areas with a larger sieve, or map a smaller extent."),
+    )
+
+
+def _labels_needed(_: errors.LabelsNeeded) -> Told:
+    return Told(
+        translate("Messages", "Novelty is the distance to the labels, and there are none here."),
+        translate("Messages", "Open the labels that the head learnt from, or leave novelty out."),
+    )
+
+
+def _head_export_differs(error: errors.HeadExportDiffers) -> Told:
+    return Told(
+        translate(
+            "Messages",
+            "The ONNX file was not kept: ONNX Runtime gives other answers than the head "
+            "(probabilities differ by up to {}).",
+        ).format(text.decimal(error.worst, 5)),
+        translate("Messages", "Repair or reinstall the add-on from the dock's menu, and try again."),
     )
 
 
@@ -461,10 +524,12 @@ _EXPLAIN: Dict[Type[BaseException], Callable[[Any], Told]] = {
     errors.DecoderMissing: _decoder_missing,
     errors.NothingPublished: _nothing_published,
     errors.NoValidEmbeddings: _no_valid_embeddings,
+    errors.PlaceNotValid: _place_not_valid,
     errors.DiskFull: _disk_full,
     errors.NotWritable: _not_writable,
     errors.CacheFolderUnusable: _cache_folder_unusable,
     errors.LabelsUnreadable: _labels_unreadable,
+    errors.ClassListUnreadable: _class_list_unreadable,
     errors.FieldMissing: _field_missing,
     errors.NoLabels: _no_labels,
     errors.NoUsableLabels: _no_usable_labels,
@@ -472,6 +537,9 @@ _EXPLAIN: Dict[Type[BaseException], Callable[[Any], Told]] = {
     errors.ValidationImpossible: _validation_impossible,
     errors.HeadUnreadable: _head_unreadable,
     errors.HeadMismatch: _head_mismatch,
+    errors.HeadExportDiffers: _head_export_differs,
+    errors.TooManyPolygons: _too_many_polygons,
+    errors.LabelsNeeded: _labels_needed,
     errors.WorkerUnavailable: _worker_unavailable,
     errors.WorkerDied: _worker_died,
     errors.WorkerOutOfMemory: _worker_out_of_memory,
@@ -484,6 +552,11 @@ def _phases() -> Dict[str, str]:
     """Return what the engine may say, as patterns, and how it is said here."""
     return {
         "classify": translate("Messages", "Classifying"),
+        "majority": translate("Messages", "Smoothing the map"),
+        "sieve": translate("Messages", "Removing small areas"),
+        "clean": translate("Messages", "Writing the cleaned map"),
+        "polygons": translate("Messages", "Drawing polygons"),
+        "polygons of the area": translate("Messages", "Looking at the area's polygons"),
         "preview": translate("Messages", "Drawing the preview"),
         "overviews": translate("Messages", "Building overviews"),
         "reading back": translate("Messages", "Checking what was written"),
@@ -502,6 +575,10 @@ def _phases() -> Dict[str, str]:
         "trying it out": translate("Messages", "Trying it out"),
         "removing": translate("Messages", "Removing"),
         r"epoch (\d+)": translate("Messages", "Epoch {}"),
+        r"testing (\w+), (\d+) of (\d+)": translate("Messages", "Testing {}: {} of {}"),
+        r"learning curve, (\d+) labels per class": translate(
+            "Messages", "Learning curve: {} labels per class"
+        ),
         **_phases_of_encoding(),
     }
 

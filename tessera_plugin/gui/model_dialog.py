@@ -176,7 +176,7 @@ class ModelDialog(QDialog):
         self.modelTakesLabel.setVisible(self._facts is not None)
         self.modelIntro.setVisible(self._facts is None)
         self.modelDatasetValue.setText(
-            model_words.embeddings(session.dataset, session.settings.year)
+            model_words.embeddings(session.dataset, session.settings.year, self._facts)
         )
         self.modelAreaValue.setText(self._size())
         self.modelNextLabel.setText(self._next(problem, running))

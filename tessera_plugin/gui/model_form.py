@@ -15,7 +15,7 @@ from ..errors import ModelUnusable
 from ..tasks import model_jobs
 from ..values import LandClass
 from . import model_words
-from .class_table import KEY, LABELS, ClassTable
+from .color_table import KEY, ColorTable
 
 if TYPE_CHECKING:
     from ..engine.model_forms import ModelFacts, ModelForm
@@ -38,9 +38,15 @@ class FormPart(QObject):
         self._facts: Optional[ModelFacts] = None
         self._classes: List[LandClass] = []
         self._statistics: List[Tuple[str, Statistics]] = []
-        self._table = ClassTable(page.modelClassTable)
-        for column in (KEY, LABELS):
-            page.modelClassTable.hideColumn(column)
+        self._table = page.modelClassTable = ColorTable("modelClassTable", page)
+        self._table.hideColumn(KEY)
+        self._table.setToolTip(
+            self.tr(
+                "In the order of the model's outputs. Double-click a name to change it; click a "
+                "colour to choose another."
+            )
+        )
+        page.modelClassesLayout.insertWidget(0, self._table)
         for words, activation in (
             (self.tr("shares of 1 already"), "none"),
             (self.tr("scores, each by itself (sigmoid)"), "sigmoid"),
@@ -199,12 +205,21 @@ class FormPart(QObject):
     # --- classes
 
     def _show_classes(self) -> None:
-        self._table.show_classes(self._classes, {}, 0)
+        self._table.show_names(self._classes)
 
     def _rename(self, number: int, name: str) -> None:
-        self._classes[number - 1] = replace(self._classes[number - 1], name=name.strip())
+        self._change(number, name=name.strip())
         self.changed.emit()
 
     def _recolor(self, number: int, color: str) -> None:
-        self._classes[number - 1] = replace(self._classes[number - 1], color=color)
+        self._change(number, color=color)
         self.changed.emit()
+
+    def _change(self, number: int, *, name: Optional[str] = None, color: str = "") -> None:
+        """Change a class by its id."""
+        self._classes = [
+            LandClass(number, each.name if name is None else name, color or each.color)
+            if each.id == number
+            else each
+            for each in self._classes
+        ]

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
 from qgis.PyQt.QtCore import QCoreApplication
 
@@ -51,6 +51,12 @@ def sources(facts: ModelFacts) -> str:
 
 def mismatch(facts: ModelFacts, dataset: Dataset) -> str:
     """Return why a model can't be run over a dataset; empty where it can."""
+    if facts.dataset and facts.dataset != dataset.key:
+        return translate(
+            "Model",
+            "The model was made for “{}”, and “{}” is chosen. Choose the dataset it was made for on "
+            "the Area page.",
+        ).format(facts.dataset, dataset.title)
     if facts.depth in dataset.depths:
         return ""
     return translate(
@@ -60,9 +66,11 @@ def mismatch(facts: ModelFacts, dataset: Dataset) -> str:
     ).format(facts.depth, dataset.title, ", ".join(str(each) for each in dataset.depths))
 
 
-def embeddings(dataset: Dataset, year: int) -> str:
+def embeddings(dataset: Dataset, year: int, facts: Optional[ModelFacts] = None) -> str:
     """Return which embeddings a model gets, and what nobody can check."""
     chosen = translate("Model", "{}, {}, as chosen on the Area page.").format(dataset.title, year)
+    if facts is not None and facts.dataset == dataset.key:
+        return text.join((chosen, translate("Model", "The model was made for this dataset.")))
     warning = translate(
         "Model",
         "The model must have been made for this dataset: with another one the map is wrong, and "

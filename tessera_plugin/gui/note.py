@@ -5,8 +5,12 @@
 from __future__ import annotations
 
 from qgis.core import QgsApplication
+from qgis.gui import QgsMessageBar
 from qgis.PyQt.QtCore import Qt, pyqtSignal
 from qgis.PyQt.QtWidgets import QFrame, QGridLayout, QLabel, QPushButton, QSizePolicy, QWidget
+
+from ..errors import TesseraError
+from . import messages
 
 INFO, SUCCESS, WARNING = "mIconInfo.svg", "mIconSuccess.svg", "mIconWarning.svg"
 
@@ -61,3 +65,12 @@ class Note(QFrame):
     def text(self) -> str:
         """Return what it says."""
         return str(self._text.text()) if self.isVisibleTo(self.parentWidget()) else ""
+
+
+def tell(note: Note, bar: QgsMessageBar, error: Exception) -> None:
+    """Say in a note what went wrong; a bug is told in the message bar."""
+    if isinstance(error, TesseraError):
+        note.say("\n".join(messages.explain(error)), WARNING)
+        messages.log(error)
+    else:
+        messages.show_error(bar, error)

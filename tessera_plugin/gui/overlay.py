@@ -128,17 +128,26 @@ class OverlayBook(QObject):
         self._canvas_links.connect(canvas.destinationCrsChanged, self._crs_changed)
         self._links.connect(QgsProject.instance().cleared, self.clear)
 
-    def show(self, role: str, supply: Supply) -> None:
+    def show(self, role: str, supply: Supply, *, at_once: bool = False) -> None:
         """Show pictures, or what a function gives when asked on another thread.
 
-        May be called as often as they change: the latest are drawn a few times a second.
+        May be called as often as they change: the latest are drawn a few times a second, or
+        `at_once` where they follow somebody's hand.
         """
         self._waiting[role] = supply
         since_ms = 1000 * (time.monotonic() - self._updated_s)
-        if since_ms >= UPDATE_MS:
+        if at_once or since_ms >= UPDATE_MS:
             self._update()
         elif not self._pace.isActive():
             self._pace.start()
+
+    def draw(self, role: str, image: QImage, rectangle: QgsRectangle) -> None:
+        """Show an image of a rectangle of the map that somebody else made, at once."""
+        self._draw(role, image, rectangle)
+
+    def view(self) -> Optional[View]:
+        """Return what the map shows, or None where it shows no place on earth."""
+        return self._view()
 
     def clear(self, role: str = "") -> None:
         """Show nothing in a role, or in none."""

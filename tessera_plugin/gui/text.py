@@ -68,6 +68,11 @@ def seconds(duration_s: float) -> str:
     return translate("Text", "{} min").format(decimal(duration_s / 60, 0))
 
 
+def seconds_exactly(duration_s: float) -> str:
+    """Return a duration with hundredths of a second where it is short."""
+    return f"{decimal(duration_s, 2)} s" if duration_s < 10 else seconds(duration_s)
+
+
 def moment(seconds_since_1970: float) -> str:
     """Return a day and time as the person's system writes them; a dash where there is none."""
     if not seconds_since_1970:
@@ -76,11 +81,37 @@ def moment(seconds_since_1970: float) -> str:
     return str(_locale().toString(when, QLocale.FormatType.ShortFormat))
 
 
+def day(seconds_since_1970: float) -> str:
+    """Return a day as the person's system writes it; a dash where there is none."""
+    if not seconds_since_1970:
+        return NONE
+    when = QDateTime.fromSecsSinceEpoch(int(seconds_since_1970)).date()
+    return str(_locale().toString(when, QLocale.FormatType.ShortFormat))
+
+
 def pixels(number: int) -> str:
     """Return a number of pixels; large ones in millions."""
     if number < 10_000_000:
         return count(number)
     return translate("Text", "{} million").format(count(round(number / 1e6)))
+
+
+def short(number: int) -> str:
+    """Return about a number, in few letters: 950, 1.2k, 12k, 1.2M."""
+    if number < 1000:
+        return count(number)
+    value, template = number / 1e3, translate("Text", "{}k")
+    if number >= 999_500:
+        value, template = number / 1e6, translate("Text", "{}M")
+    return str(template).format(decimal(value, 0 if value >= 9.95 else 1))
+
+
+def labels(number: int) -> str:
+    """Return a number of labels."""
+    if number == 0:
+        return translate("Text", "no labels")
+    template = translate("Text", "{} label") if number == 1 else translate("Text", "{} labels")
+    return str(template).format(count(number))
 
 
 def form(name: str) -> str:

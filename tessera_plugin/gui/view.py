@@ -12,6 +12,7 @@ from qgis.core import (
     QgsCoordinateReferenceSystem,
     QgsCoordinateTransform,
     QgsCsException,
+    QgsGeometry,
     QgsProject,
     QgsRectangle,
 )
@@ -49,6 +50,25 @@ def show_extent(canvas: QgsMapCanvas, extent: Extent) -> None:
     with contextlib.suppress(QgsCsException):  # the map's CRS does not reach there
         canvas.setExtent(to_map.transformBoundingBox(rectangle))
         canvas.refresh()
+
+
+def show_place(canvas: QgsMapCanvas, geometry: QgsGeometry) -> None:
+    """Bring a geometry in degrees (EPSG:4326) into view, at the scale that the map has if it fits."""
+    lonlat = QgsCoordinateReferenceSystem("EPSG:4326")
+    crs = canvas.mapSettings().destinationCrs()
+    to_map = QgsCoordinateTransform(lonlat, crs, QgsProject.instance())
+    try:
+        box = to_map.transformBoundingBox(geometry.boundingBox())
+    except QgsCsException:  # the map's CRS does not reach there
+        return
+    shown = canvas.extent()
+    if geometry.isNull() or shown.contains(box):
+        return
+    if box.width() < shown.width() and box.height() < shown.height():
+        canvas.setCenter(box.center())
+    else:
+        canvas.setExtent(box.buffered(0.2 * max(box.width(), box.height())))
+    canvas.refresh()
 
 
 class _Keeper(QObject):

@@ -122,6 +122,27 @@ class BlockCache:
             return None
         return records.block_of(record, self.depth, sources)
 
+    def pick(
+        self, layout: Layout, rows: NDArray[np.intp], cols: NDArray[np.intp]
+    ) -> Optional[Block]:
+        """Return the pixels of a block that lie in some rows and columns, ascending ones of it.
+
+        As `load` with `trusted`, its arrays being (n, m, D) and (n, m). Of a file that was verified
+        before only those rows are read, which is what zoomed out views are made of.
+        """
+        found = self._picked(layout, rows, cols)
+        if found is None:  # small, not verified yet, or read nearly whole anyway
+            block = self.load(layout, trusted=True)
+            if block is None:
+                return None
+            sources, codes = block.sources, block.codes[np.ix_(rows, cols)]
+        else:
+            block, codes = found
+            sources = block.sources
+        places = np.ix_(rows, cols)
+        owner, consulted = block.owner[places], block.consulted[places]
+        return Block(codes, block.scales[places], owner, consulted, sources)
+
     def peek(self, layout: Layout) -> Optional[Block]:
         """Return a block without codes and without verifying it: to tell of it, not to use it."""
         try:
@@ -247,6 +268,36 @@ class BlockCache:
             return None
         _touch(path, status)
         return record
+
+    def _picked(
+        self, layout: Layout, rows: NDArray[np.intp], cols: NDArray[np.intp]
+    ) -> Optional[Tuple[Block, NDArray[np.int8]]]:
+        """Return a block without codes, and those of rows and columns (n, m, D).
+
+        None where the file is to be read as a whole, or can't be used.
+        """
+        path = self.block_path(layout.block)
+        if 2 * len(rows) > BLOCK_PX:
+            return None
+        try:
+            with path.open("rb", buffering=0) as stream:
+                status = os.fstat(stream.fileno())
+                size = status.st_size
+                is_known = _verified.get(str(path)) == _signature(status)
+                if not is_known or not records.is_full(size, self.depth):
+                    return None
+                tail = records.read(stream, size, self.depth, codes=False)
+                first, stop = int(cols[0]), int(cols[-1]) + 1
+                codes = records.read_rows(
+                    stream, size, self.depth, rows.tolist(), slice(first, stop)
+                )
+        except (Damaged, OSError):
+            return None
+        _touch(path, status)
+        sources = records.sources_of(tail, layout, self.origin)
+        if sources is None:
+            return None
+        return records.block_of(tail, self.depth, sources), codes[:, cols - first]
 
     def _write(
         self,

@@ -140,6 +140,21 @@ def read(stream: IO[bytes], size: int, depth: int, *, codes: bool = True) -> NDA
     return record
 
 
+def read_rows(
+    stream: IO[bytes], size: int, depth: int, rows: Sequence[int], cols: slice
+) -> NDArray[np.int8]:
+    """Return the codes (n, m, D) of some rows and columns of a full record's file, and read no others.
+
+    Raises: Damaged where the file ends before, OSError.
+    """
+    start = size - dtype_of(depth).itemsize  # codes come first in a record
+    found = np.empty((len(rows), cols.stop - cols.start, depth), np.int8)
+    for codes, row in zip(found, rows):
+        stream.seek(start + (row * BLOCK_PX + cols.start) * depth)
+        _fill(stream, codes.reshape(-1).view(np.uint8).data)
+    return found
+
+
 def verify(record: NDArray[np.void]) -> None:
     """Check a whole record. Raises: Damaged."""
     if int(record["crc"][0]) != checksum(record):

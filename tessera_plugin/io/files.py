@@ -104,7 +104,7 @@ def publish(staged: Path, final: Path) -> Path:
         try:
             staged.replace(target)
         except (PermissionError, IsADirectoryError):
-            target = _free_name(final)
+            target = free_name(final)
             staged.replace(target)
         _move_side_files(staged, target)
     except OSError as error:
@@ -169,7 +169,8 @@ def _newest(folder: Path) -> float:
     return max(times)
 
 
-def _free_name(final: Path) -> Path:
+def free_name(final: Path) -> Path:
+    """Return the first numbered name beside a file that is not taken, `name_2.tif`."""
     number = 2
     while (target := final.with_name(f"{final.stem}_{number}{final.suffix}")).exists():
         number += 1

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,16 +86,29 @@ def _outline(polygon: ogr.Geometry, zone: int) -> Outline:
     return Outline(zone, bytes(polygon.ExportToWkb(ogr.wkbNDR)), pixels)
 
 
+def in_degrees(outline: Outline) -> bytes:
+    """Return an outline as a WKB polygon in degrees, corner by corner."""
+    polygon = ogr.Geometry(ogr.wkbPolygon)
+    for lonlat in _lonlat_rings(outline):
+        ring = ogr.Geometry(ogr.wkbLinearRing)
+        for lon, lat in lonlat:
+            ring.AddPoint_2D(float(lon), float(lat))
+        polygon.AddGeometry(ring)
+    return bytes(polygon.ExportToWkb(ogr.wkbNDR))
+
+
 def _rings(outline: Outline) -> List[List[List[float]]]:
+    return [np.round(lonlat, _DIGITS).tolist() for lonlat in _lonlat_rings(outline)]
+
+
+def _lonlat_rings(outline: Outline) -> Iterator[NDArray[np.float64]]:
+    """Yield the corners of the rings, the outer one first and counter-clockwise (RFC 7946)."""
     polygon = ogr.CreateGeometryFromWkb(outline.wkb)
-    rings = []
     for index in range(polygon.GetGeometryCount()):
         metres = np.array(polygon.GetGeometryRef(index).GetPoints(), np.float64)[:, :2]
-        if (_turning(metres) > 0) != (index == 0):  # the outer ring counter-clockwise (RFC 7946)
+        if (_turning(metres) > 0) != (index == 0):
             metres = metres[::-1]
-        lonlat = transform_points(metres, zone_crs(outline.zone), LONLAT)
-        rings.append(np.round(lonlat, _DIGITS).tolist())
-    return rings
+        yield transform_points(metres, zone_crs(outline.zone), LONLAT)
 
 
 def _turning(ring: NDArray[np.float64]) -> float:

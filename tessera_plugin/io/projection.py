@@ -104,7 +104,7 @@ def zone_bounds(extent: Extent) -> Dict[int, Bounds]:
     Units: metres in EPSG:326zz, southern northings negative.
     Raises: ExtentInvalid if there is nothing of it between 80° S and 84° N, or it holds a pole.
     """
-    ring = _lonlat_ring(extent)
+    ring = lonlat_ring(extent)
     area = _polygon(ring)
     bounds: Dict[int, Bounds] = {}
     strips = range(_strip(ring[:, 0].min()), _strip(ring[:, 0].max()) + 1)
@@ -126,7 +126,7 @@ def centre_lonlat(extent: Extent) -> Tuple[float, float]:
 
     Raises: ExtentInvalid if it has no place on the globe.
     """
-    ring = _lonlat_ring(extent)
+    ring = lonlat_ring(extent)
     lon, lat = (ring.min(axis=0) + ring.max(axis=0)) / 2
     return float((lon + 180) % 360 - 180), float(lat)
 
@@ -169,7 +169,7 @@ def _transformation(source: str, target: str) -> osr.CoordinateTransformation:
     return known[source, target]
 
 
-def _lonlat_ring(extent: Extent) -> NDArray[np.float64]:
+def lonlat_ring(extent: Extent) -> NDArray[np.float64]:
     """Return the densified outline in degrees, longitudes continuous over the antimeridian."""
     _check_numbers(extent)
     east = extent.east

@@ -293,12 +293,14 @@ def class_dtype(classes: Sequence[LandClass]) -> np.dtype[Any]:
     return np.dtype(np.uint8 if max(ids) <= 255 else np.uint16)
 
 
-def confidence(path: Path, window: Window, tags: Mapping[str, str]) -> RasterWriter:
-    """Return the writer of a confidence raster: uint8 percent, 255 = nodata.
+def confidence(path: Path, window: Window, tags: Mapping[str, str], bands: int = 1) -> RasterWriter:
+    """Return the writer of a confidence raster, or another one in percent: uint8, 255 = nodata.
 
     Raises: DiskFull, NotWritable.
     """
-    layout = Layout(np.dtype(np.uint8), nodata=CONFIDENCE_NODATA, resampling="AVERAGE")
+    # GDAL would take three or four bands for red, green, blue and alpha
+    options = ("COMPRESS=DEFLATE", "PHOTOMETRIC=MINISBLACK", "ALPHA=NO", "INTERLEAVE=BAND")
+    layout = Layout(np.dtype(np.uint8), bands, CONFIDENCE_NODATA, "AVERAGE", options)
     return RasterWriter(path, window, layout, tags)
 
 
@@ -341,11 +343,12 @@ def mosaic(
     counts: Sequence[ClassCount] = (),
     tags: Optional[Mapping[str, str]] = None,
 ) -> Tuple[Path, ...]:
-    """Write a VRT over one-band rasters of several zones, in the CRS of `epsg`.
+    """Write a VRT over rasters of several zones, in the CRS of `epsg`.
 
     Sources in another CRS are warped by nearest neighbour in VRTs of their own, in the folder of
     `out`, which must be that of the sources; all name each other without a folder, so that they can
-    be moved together. Colours and nodata are those of the sources, names and areas those of `counts`.
+    be moved together. Colours, nodata and the bands' names are those of the sources, the names of
+    values and areas those of `counts`.
     Returns the VRTs in the order they build on each other, `out` last.
     Raises: DiskFull, NotWritable.
     """
@@ -369,6 +372,7 @@ def mosaic(
         dataset = gdal.BuildVRT(str(out), [str(layer) for layer in layers])
         if dataset is not None:
             _add_classes(dataset.GetRasterBand(1), counts)
+            _name_bands(dataset, sources[0])
             dataset.SetMetadata(dict(tags or {}))
         dataset = None
     if problems:
@@ -467,6 +471,13 @@ def _attribute_table(counts: Sequence[ClassCount]) -> gdal.RasterAttributeTable:
     return table
 
 
+def _name_bands(dataset: gdal.Dataset, source: Path) -> None:
+    """Name the bands as those of a source are named."""
+    known = gdal.OpenEx(str(source), gdal.OF_RASTER)
+    for number in range(1, dataset.RasterCount + 1):
+        dataset.GetRasterBand(number).SetDescription(known.GetRasterBand(number).GetDescription())
+
+
 def _epsg_of(path: Path) -> int:
     dataset = gdal.OpenEx(str(path), gdal.OF_RASTER)
     if dataset is None:
@@ -487,15 +498,18 @@ def _with_fringe(source: Path, out: Path) -> Path:
         srcWin=[-1, 0, window.width + 2, window.height],
     )  # fmt: skip
     if dataset is not None:
-        band = dataset.GetRasterBand(1)
-        for number, (col, beyond, row, rows) in enumerate(_fringe(window)):
-            xml = (
-                f'<SimpleSource><SourceFilename relativeToVRT="1">{html.escape(source.name, quote=False)}'
-                "</SourceFilename><SourceBand>1</SourceBand>"
-                f'<SrcRect xOff="{col}" yOff="{row}" xSize="1" ySize="{rows}"/>'
-                f'<DstRect xOff="{beyond + 1}" yOff="{row}" xSize="1" ySize="{rows}"/></SimpleSource>'
-            )
-            band.SetMetadataItem(f"source_{number}", xml, "new_vrt_sources")
+        name = html.escape(source.name, quote=False)
+        for index in range(1, dataset.RasterCount + 1):
+            band = dataset.GetRasterBand(index)
+            for number, (col, beyond, row, rows) in enumerate(_fringe(window)):
+                xml = (
+                    f'<SimpleSource><SourceFilename relativeToVRT="1">{name}'
+                    f"</SourceFilename><SourceBand>{index}</SourceBand>"
+                    f'<SrcRect xOff="{col}" yOff="{row}" xSize="1" ySize="{rows}"/>'
+                    f'<DstRect xOff="{beyond + 1}" yOff="{row}" xSize="1" ySize="{rows}"/>'
+                    "</SimpleSource>"
+                )
+                band.SetMetadataItem(f"source_{number}", xml, "new_vrt_sources")
     dataset = None
     _name_beside(target)
     return target

@@ -79,6 +79,11 @@ class EngineTask(QgsTask):
         """Answer nobody any more."""
         self._quiet = True
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether nobody waits for answers any more: what is made is to be discarded."""
+        return self._quiet
+
     def stop_and_wait(self, timeout_s: float) -> bool:
         """Cancel quietly and wait until no code of ours runs; False if it still does.
 

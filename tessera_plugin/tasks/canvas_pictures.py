@@ -15,6 +15,7 @@ from qgis.PyQt.QtGui import QImage
 from ..values import Extent
 
 if TYPE_CHECKING:
+    from ..engine.live_colors import Argb
     from ..engine.picture import Picture, Rgba
 
 Supply = Union[Sequence["Picture"], Callable[[], Sequence["Picture"]]]
@@ -202,7 +203,11 @@ def image_of(rgba: Rgba) -> QImage:
     """
     from ..engine.picture import premultiplied  # noqa: PLC0415 - light plugin load
 
-    height, width = rgba.shape[:2]
-    argb = premultiplied(rgba)
+    return image_of_argb(premultiplied(rgba))
+
+
+def image_of_argb(argb: Argb) -> QImage:
+    """Return an image of premultiplied pixels 0xAARRGGBB (H, W), with memory of its own."""
+    height, width = argb.shape
     form = QImage.Format.Format_ARGB32_Premultiplied
     return QImage(argb.tobytes(), width, height, 4 * width, form).copy()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Container, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from qgis.core import (
     QgsCategorizedSymbolRenderer,
@@ -42,8 +42,19 @@ GROUP = "Tessera"
 ROLE = "tessera/role"
 
 MAP, CONFIDENCE, OBSERVATIONS, PREVIEW = "map", "confidence", "observations", "preview"
-ORDER = (POINTS, POLYGONS, MAP, CONFIDENCE, OBSERVATIONS, PREVIEW)
+SIMILARITY, COLORS = "similarity", "colors"
+AREAS, CLEANED = "areas", "cleaned"
+PROBABILITY, MARGIN, NOVELTY = "probability", "margin", "novelty"
+ORDER = (
+    *(POINTS, POLYGONS, AREAS, CLEANED, MAP, CONFIDENCE, MARGIN, NOVELTY, PROBABILITY),
+    *(OBSERVATIONS, SIMILARITY, COLORS, PREVIEW),
+)
 """Roles from top to bottom of the group."""
+
+QUIET = (CONFIDENCE, MARGIN, NOVELTY, PROBABILITY, AREAS)
+"""Roles whose layers are not shown at first."""
+
+MOST_NOVELTY = 254.0
 
 CONFIDENCE_COLORS: Tuple[Tuple[float, str], ...] = (
     (0.0, "#440154"),
@@ -86,9 +97,9 @@ def add(project: QgsProject, layer: QgsMapLayer, role: str, place: Optional[Plac
         node.setItemVisibilityChecked(place.visible)
         node.setExpanded(place.expanded)
     else:
-        group = _group(project)
-        node = group.insertLayer(_index(group, role), layer)
-        node.setItemVisibilityChecked(role != CONFIDENCE)
+        group = group_of(project)
+        node = group.insertLayer(index_of(group, role), layer)
+        node.setItemVisibilityChecked(role not in QUIET)
         node.setExpanded(role in (POINTS, MAP))
     return str(layer.id())
 
@@ -132,7 +143,7 @@ def free_name(project: QgsProject, name: str, file: str) -> str:
 
 def class_map(file: str, name: str, classes: Sequence[LandClass]) -> QgsRasterLayer:
     """Return a class raster (0 = nodata) in the colours of its classes."""
-    layer = _raster(file, name)
+    layer = raster(file, name)
     entries = [
         QgsPalettedRasterRenderer.Class(float(each.id), QColor(each.color), each.name)
         for each in classes
@@ -141,9 +152,9 @@ def class_map(file: str, name: str, classes: Sequence[LandClass]) -> QgsRasterLa
     return layer
 
 
-def confidence_map(file: str, name: str) -> QgsRasterLayer:
-    """Return a confidence raster (percent, 255 = nodata) in a ramp that all can read."""
-    layer = _raster(file, name)
+def confidence_map(file: str, name: str, band: int = 1) -> QgsRasterLayer:
+    """Return a band of a raster (percent, 255 = nodata) in a ramp that all can read."""
+    layer = raster(file, name)
     first, *between, last = CONFIDENCE_COLORS
     ramp = QgsGradientColorRamp(
         QColor(first[1]),
@@ -160,7 +171,7 @@ def confidence_map(file: str, name: str) -> QgsRasterLayer:
     )
     shader = QgsRasterShader(0.0, 100.0)
     shader.setRasterShaderFunction(colors)
-    renderer = QgsSingleBandPseudoColorRenderer(layer.dataProvider(), 1, shader)
+    renderer = QgsSingleBandPseudoColorRenderer(layer.dataProvider(), band, shader)
     renderer.setClassificationMin(0.0)
     renderer.setClassificationMax(100.0)
     layer.setRenderer(renderer)
@@ -169,7 +180,7 @@ def confidence_map(file: str, name: str) -> QgsRasterLayer:
 
 def observations_map(file: str, name: str) -> QgsRasterLayer:
     """Return how often each pixel was seen by Sentinel-2, in steps that matter."""
-    layer = _raster(file, name)
+    layer = raster(file, name)
     colors = QgsColorRampShader(0.0, 30.0, None, QgsColorRampShader.Type.Discrete)
     colors.setColorRampItemList(
         [
@@ -185,17 +196,20 @@ def observations_map(file: str, name: str) -> QgsRasterLayer:
 
 def preview_map(file: str, name: str) -> QgsRasterLayer:
     """Return a preview (red, green, blue, alpha) as it is, without another stretch."""
-    layer = _raster(file, name)
+    layer = raster(file, name)
     renderer = QgsMultiBandColorRenderer(layer.dataProvider(), 1, 2, 3)
     renderer.setAlphaBand(4)
     layer.setRenderer(renderer)
     return layer
 
 
-def label_renderer(role: str, classes: Sequence[LandClass]) -> QgsCategorizedSymbolRenderer:
+def label_renderer(
+    role: str, classes: Sequence[LandClass], hidden: Container[int] = ()
+) -> QgsCategorizedSymbolRenderer:
     """Return how labels are drawn: in the colours of their classes, seen on any background."""
     categories = [
-        QgsRendererCategory(each.id, _symbol(role, each.color), each.name) for each in classes
+        QgsRendererCategory(each.id, _symbol(role, each.color), each.name, each.id not in hidden)
+        for each in classes
     ]
     return QgsCategorizedSymbolRenderer("class_id", categories)
 
@@ -221,7 +235,8 @@ def _symbol(role: str, color: str) -> QgsSymbol:
     )
 
 
-def _raster(file: str, name: str) -> QgsRasterLayer:
+def raster(file: str, name: str) -> QgsRasterLayer:
+    """Return the layer of a raster file, without a style of its own."""
     options = QgsRasterLayer.LayerOptions(loadDefaultStyle=False)
     layer = QgsRasterLayer(file, name, "gdal", options)
     if not layer.isValid():
@@ -232,15 +247,20 @@ def _raster(file: str, name: str) -> QgsRasterLayer:
 # --- the layer tree
 
 
-def _group(project: QgsProject) -> QgsLayerTreeGroup:
+def group_of(project: QgsProject) -> QgsLayerTreeGroup:
+    """Return the group that all layers are in; it is made where there is none."""
     root = project.layerTreeRoot()
     return root.findGroup(GROUP) or root.insertGroup(0, GROUP)
 
 
-def _index(group: QgsLayerTreeGroup, role: str) -> int:
-    """Return where a layer of that role goes: above those of the same role."""
+def index_of(group: QgsLayerTreeGroup, role: str) -> int:
+    """Return where a layer of that role goes: above those of the same role.
+
+    A group within the group counts as its first layer.
+    """
     for index, node in enumerate(group.children()):
-        layer = node.layer() if isinstance(node, QgsLayerTreeLayer) else None
+        inner = [node] if isinstance(node, QgsLayerTreeLayer) else node.findLayers()
+        layer = inner[0].layer() if inner else None
         other = layer.customProperty(ROLE) if layer is not None else None
         if other in ORDER and ORDER.index(other) >= ORDER.index(role):
             return index

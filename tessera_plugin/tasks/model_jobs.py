@@ -13,7 +13,7 @@ from qgis.PyQt.QtCore import QCoreApplication
 
 from ..progress import Report
 from ..values import Extent
-from . import jobs, snapshot
+from . import map_jobs, snapshot
 from .base import EngineTask
 from .session import Session
 
@@ -90,7 +90,7 @@ def run(session: Session, plan: ModelPlan) -> EngineTask:
         extent=plan.extent,
         access=session.access(dataset=plan.dataset, depth=plan.facts.depth),
         out=plan.out,
-        confidence_out=jobs.confidence_path(plan.out) if plan.confidence else None,
+        confidence_out=map_jobs.confidence_path(plan.out) if plan.confidence else None,
         limit_px=session.settings.limit_px,
     )
     worker = session.compute.client()
@@ -107,4 +107,4 @@ def publish(staged: StagedMap, project: Optional[QgsProject], plan: ModelPlan) -
 
     Raises: NotWritable, DiskFull.
     """
-    return jobs.publish(staged, project, f"{plan.name} {plan.year}")
+    return map_jobs.publish(staged, project, f"{plan.name} {plan.year}")

@@ -128,8 +128,10 @@ class Session(QObject):
             embeddings,
             encode,
             explore,
+            explore_view,
             live,
             picture,
+            similar_view,
             training,
         )
 

@@ -5,7 +5,7 @@
 from person import StepFailed
 from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtTest import QTest
-from qgis.PyQt.QtWidgets import QAction, QApplication
+from qgis.PyQt.QtWidgets import QAction, QApplication, QLabel, QWidget
 
 AREA, LABELS, MAP = range(3)
 
@@ -41,16 +41,31 @@ class Dock:
         self.page(AREA)
         self.person.choose("datasetCombo", dataset)
         self.person.choose("yearCombo", str(year))
-        download, legend = self.person.find("downloadLabel"), self.person.find("TesseraLegend")
+        download = self.person.find("downloadLabel")
 
         def is_known():
             told = download.text()
-            return "To fetch:" in told and "up to" not in told and legend.isVisible()
+            return "To fetch:" in told and "up to" not in told and self.legends()
 
         self.person.wait(is_known, seconds, "coverage")
         years = self.person.find("yearCombo")
         self.person.wait(lambda: "here" in years.currentText(), seconds, "the years with data")
         return [download.text(), years.currentText()]
+
+    def unfold(self, name):
+        """Click the title of a group that is folded."""
+        group = self.person.find(name)
+        if group.isCollapsed():
+            button = group.findChild(QWidget, "collapseButton")
+            QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+            QApplication.processEvents()
+        if group.isCollapsed():
+            raise StepFailed(f"{name} does not unfold by a click")
+
+    def legends(self):
+        """Return the titles of what explains the map, as far as it is seen."""
+        titles = self.person.canvas.findChildren(QLabel, "legendTitle")
+        return [each.text() for each in titles if each.isVisible()]
 
     def fetch(self, dataset, year, seconds=90):
         self.page(AREA)

@@ -23,7 +23,7 @@ from qgis.core import (
     QgsRectangle,
 )
 from qgis.PyQt import sip
-from qgis.PyQt.QtCore import QPoint, Qt, QTimer
+from qgis.PyQt.QtCore import QEventLoop, QPoint, Qt, QTimer
 from qgis.PyQt.QtTest import QTest
 from qgis.PyQt.QtWidgets import QApplication, QWidget
 from qgis.utils import iface
@@ -98,10 +98,15 @@ class Person:
         self._found = {}
 
     def find(self, name):
-        """Return a widget by name; remembered, as looking through all of QGIS takes up to 0.1 s."""
+        """Return a widget by name, the dock's if it has one: QGIS has an `undoButton` too.
+
+        It is remembered, as looking through all of QGIS takes up to 0.1 s.
+        """
         found = self._found.get(name)
         if found is None or sip.isdeleted(found):
-            found = self._found[name] = self.window.findChild(QWidget, name)
+            dock = self.window.findChild(QWidget, "TesseraDock")
+            found = dock.findChild(QWidget, name) if dock is not None else None
+            found = self._found[name] = found or self.window.findChild(QWidget, name)
         if found is None:
             raise StepFailed(f"there is no {name}")
         return found
@@ -112,6 +117,14 @@ class Person:
             if time.monotonic() > until:
                 raise StepFailed(f"waited {seconds} s for: {what}")
             QTest.qWait(20)
+
+    def wait_closely(self, condition, seconds, what):
+        """As `wait`, for what is timed: looks as soon as anything has happened."""
+        until = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > until:
+                raise StepFailed(f"waited {seconds} s for: {what}")
+            QApplication.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents, 5)
 
     def click(self, name):
         widget = self.find(name)

@@ -369,7 +369,7 @@ def test_folder_that_is_not_there_is_refused_before_the_fetch(tmp_path):
 
 
 def test_one_name_for_two_rasters_is_refused(tmp_path):
-    with pytest.raises(NotWritable, match="a name each"):
+    with pytest.raises(NotWritable, match="a name of its own"):
         run(tmp_path, confidence_out=str(tmp_path / "map.tif"))
     assert not list(tmp_path.iterdir())
 

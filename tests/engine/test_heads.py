@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -124,6 +125,20 @@ def test_probabilities_are_those_of_the_plain_formula(hidden):
     expected = reference(head, codes, scales)
     np.testing.assert_allclose(found, expected, atol=2e-5)
     assert np.mean(found.argmax(axis=1) == expected.argmax(axis=1)) > 0.9999
+
+
+@pytest.mark.parametrize("hidden", [(), (64,), (32, 16)])
+def test_the_best_class_alone_is_what_the_probabilities_say(hidden):
+    head = replace(random_head(hidden), temperature=1.7)
+    codes, scales = random_embeddings(40_000)
+    index, percent = head.best(codes, scales)
+    expected = head.probabilities(codes, scales)
+    np.testing.assert_array_equal(index, expected.argmax(axis=1))
+    np.testing.assert_allclose(percent, 100 * expected.max(axis=1), atol=0.51)
+    same = replace(head, weights={**head.weights, **{n: 0 * w for n, w in head.weights.items()}})
+    assert not same.best(codes, scales)[0].any()  # of equals the first
+    with pytest.raises(HeadMismatch):
+        head.best(codes[:, :64], scales)
 
 
 @pytest.mark.parametrize("hidden", [(), (8,)])

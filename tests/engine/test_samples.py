@@ -180,7 +180,7 @@ def test_other_labels_and_the_strips_do_not_change_the_choice(monkeypatch):
 def test_the_scatter_is_fixed_for_ever():
     # choices must be the same on every machine and in every release: these numbers may not change
     pixels = np.array([[31, -578000, 50000], [1, 0, 0], [60, 900000, 66000]])
-    again = samples._scattered(pixels, 0)
+    again = samples.scattered(pixels, 0)
     z = np.uint64
 
     def splitmix(value):

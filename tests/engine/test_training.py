@@ -26,6 +26,7 @@ from tessera_plugin.engine.training import (
     TrainParams,
     TrainRequest,
     fit,
+    fit_and_ask,
     standardisation,
     train,
 )
@@ -196,6 +197,24 @@ def test_a_class_with_one_label_is_trained_and_reported_as_untested():
     assert head.training["accuracy_from"]["untested_classes"] == [3]
 
 
+def test_the_labels_behind_a_cell_are_those_the_matrix_counts():
+    rng = np.random.default_rng(1)  # classes at random: many are taken for another
+    given = labels([(point_in(ROW + i, COL), int(rng.integers(1, 3))) for i in range(40)])
+    samples = samples_of(given)
+    head, answers = fit_and_ask(samples, TrainParams(test_share=0.5))
+    class_of = {item.key: item.class_id for item in given.items}
+    seen = []
+    for row, reference in enumerate(head.accuracy.class_ids):
+        for column, mapped in enumerate(head.accuracy.class_ids):
+            keys = answers.behind(samples, reference, mapped)
+            assert len(keys) == head.accuracy.matrix[row][column]  # a label is a pixel here
+            assert {class_of[key] for key in keys} <= {reference}
+            seen += keys
+    assert len(set(seen)) == len(seen) == head.accuracy.n_labels
+    assert min(min(row) for row in head.accuracy.matrix) > 0
+    assert fit_and_ask(samples, TrainParams(test_share=0.0))[1] is None
+
+
 def test_a_class_without_any_label_is_not_in_the_head():
     head = fit(samples_of(points(6, classes=(1, 3))), TrainParams())
     assert [known.id for known in head.classes] == [1, 3]
@@ -224,7 +243,13 @@ def test_the_same_request_gives_the_same_head():
 def test_versions_and_story_are_plain_json():
     head = fit(samples_of(points(8)), TrainParams())
     text = json.loads(json.dumps(dict(head.training)))
-    assert text["params"] == {"kind": "instant", "test_share": 0.3, "seed": 0, "refit": True}
+    assert text["params"] == {
+        "kind": "instant",
+        "test_share": 0.3,
+        "seed": 0,
+        "refit": True,
+        "background": True,
+    }
     assert 0 < text["shrinkage"] < 1
     assert text["seconds"] >= 0
     assert set(head.versions) == {"tessera", "python", "numpy"}
@@ -366,6 +391,11 @@ def test_from_labels_to_a_saved_head(archive, tmp_path, worker, kind):
     assert (head.dataset, head.depth, head.years) == ("1.1-cambridge", 128, (2024,))
     assert head.training["accuracy_from"]["test_labels"] == head.accuracy.n_labels
     assert head.accuracy.overall > 0.5
+    # offline, from the same cache, the same head comes out
+    offline = replace(request, access=replace(request.access, offline=True))
+    again = train(offline, worker=worker)
+    assert again.head.id == head.id
+    assert again.fetched.bytes_fetched == 0
     # how good it really is, at points it has never seen
     others = archive_labels(provider, per_class=25, seed=9)
     source = open_source(request.dataset, request.year, request.access)
@@ -378,11 +408,6 @@ def test_from_labels_to_a_saved_head(archive, tmp_path, worker, kind):
     assert truth.overall > 0.7
     low, high = head.accuracy.interval
     assert low <= truth.overall <= high
-    # offline, from the cache, the same head comes out
-    offline = replace(request, access=replace(request.access, offline=True))
-    again = train(offline, worker=worker)
-    assert again.head.id == head.id
-    assert again.fetched.bytes_fetched == 0
 
 
 def test_errors_on_the_way(archive, tmp_path):

@@ -231,8 +231,8 @@ def test_a_label_without_the_name_of_its_class_is_known_by_its_id(tmp_path):
 
 
 def test_a_store_of_a_later_version_is_refused(tmp_path):
-    path = write_label_store(tmp_path / "a.gpkg", [(1, "a", "#000000", 0)], version="2")
-    with pytest.raises(LabelsUnreadable, match="version 2"):
+    path = write_label_store(tmp_path / "a.gpkg", [(1, "a", "#000000", 0)], version="3")
+    with pytest.raises(LabelsUnreadable, match="version 3"):
         read_features(path, "class_id")
 
 

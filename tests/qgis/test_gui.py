@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from qgis.gui import QgsMessageViewer
 from qgis.PyQt.QtCore import Qt
-from qgis.PyQt.QtWidgets import QDialog, QPushButton, QTextEdit, QWidget
+from qgis.PyQt.QtWidgets import QDialog, QGroupBox, QPushButton, QTextEdit, QWidget
 
 from tessera_plugin import errors, paths
 from tessera_plugin.engine.accuracy import assess
@@ -25,7 +25,7 @@ from tessera_plugin.io.sources import mishaps, rounds, tile_fetch, zarr_fetch
 from tessera_plugin.values import PUBLIC_ARCHIVE, LandClass
 
 FORMS = sorted(paths.UI.glob("*.ui"))
-SOURCES = sorted((paths.ROOT / "tessera_plugin" / "gui").glob("*.py"))
+SOURCES = sorted((paths.ROOT / "tessera_plugin" / "gui").rglob("*.py"))
 CHILDREN = [
     kind
     for kind in vars(errors).values()
@@ -77,7 +77,7 @@ def test_what_io_says_is_known_here(qgis_app, words, told):
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.stem)
 def test_every_form_loads(qgis_app, form):
     root = ElementTree.parse(form).getroot().find("widget")
-    widget = QDialog() if root.get("class") == "QDialog" else QWidget()
+    widget = {"QDialog": QDialog, "QGroupBox": QGroupBox}.get(root.get("class"), QWidget)()
     forms.load(form.stem, widget)
     for element in root.iter("widget"):
         name = element.get("name")

@@ -16,19 +16,24 @@ import pytest
 from osgeo import ogr
 from qgis.core import (
     QgsCategorizedSymbolRenderer,
+    QgsCoordinateReferenceSystem,
     QgsFeature,
     QgsGeometry,
+    QgsMapRendererParallelJob,
+    QgsMapSettings,
     QgsPointXY,
     QgsProject,
     QgsRectangle,
     QgsVectorLayer,
 )
+from qgis.PyQt.QtCore import QSize
 
+from tessera_plugin.engine.label_files import LabelFile, create
 from tessera_plugin.engine.samples import load_labels
 from tessera_plugin.errors import LabelsUnreadable, NotWritable
-from tessera_plugin.tasks import label_file, snapshot
-from tessera_plugin.tasks.label_file import create_file, open_tables
+from tessera_plugin.tasks import label_rest, snapshot
 from tessera_plugin.tasks.labels import LabelStore
+from tests.clock import within
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -72,9 +77,9 @@ def test_the_schema(store, path):
     water = store.add_class("Water", "#0000ff")
     store.add_label(point(1, 2), water.id, 2024)
     store.add_label(square(1, 2), water.id, 2023)
-    assert rows(path, "tessera_meta")[0] == {"name": "schema_version", "value": "1"}
+    assert rows(path, "tessera_meta")[0] == {"name": "schema_version", "value": "2"}
     assert rows(path, "classes") == [
-        {"class_id": 1, "name": "Water", "color": "#0000ff", "position": 0}
+        {"class_id": 1, "name": "Water", "color": "#0000ff", "position": 0, "hidden": 0}
     ]
     (made,) = rows(path, "label_points")
     assert (made["class_id"], made["class_name"], made["year"]) == (1, "Water", 2024)
@@ -87,14 +92,20 @@ def test_the_schema(store, path):
         assert layer.GetSpatialRef().GetAuthorityCode(None) == "4326"
 
 
-def test_every_click_is_in_the_file_alone(store, path, tmp_path):
+def test_soon_every_click_is_in_the_file_alone(store, path, tmp_path, qtbot, monkeypatch):
     """Also without the write-ahead log beside it, as when somebody copies the file."""
+    monkeypatch.setattr(label_rest, "REST_MS", 50)
     water = store.add_class("Water")
+    store.show_in(QgsProject.instance())
     for number in range(1, 6):
         store.add_label(point(number, number), water.id, 2024)
-        copy = shutil.copy(path, tmp_path / f"copy{number}.gpkg")
-        with sqlite3.connect(copy) as connection:
-            assert connection.execute("SELECT count(*) FROM label_points").fetchone() == (number,)
+
+    def is_whole():
+        copy = shutil.copy(path, tmp_path / "copy.gpkg")
+        with contextlib.closing(sqlite3.connect(copy)) as connection:
+            return connection.execute("SELECT count(*) FROM label_points").fetchone() == (5,)
+
+    qtbot.waitUntil(is_whole, timeout=1000 * within(8))
 
 
 def test_a_killed_qgis_loses_nothing(path):
@@ -143,7 +154,7 @@ def test_ids_stay_and_are_never_given_again(store, path):
     store.recolor_class(forest.id, "#123456")
     assert rows(path, "label_points")[0]["class_name"] == "Woodland"
     assert rows(path, "classes")[1] == {
-        "class_id": forest.id, "name": "Woodland", "color": "#123456", "position": 1,
+        "class_id": forest.id, "name": "Woodland", "color": "#123456", "position": 1, "hidden": 0,
     }  # fmt: skip
     store.remove_class(forest.id)
     assert rows(path, "label_points") == []
@@ -166,8 +177,11 @@ def test_undo_takes_back_one_thing_after_the_other(store, path):
     store.undo()
     store.undo()
     assert dict(store.counts) == {}
-    assert not store.can_undo
     assert rows(path, "label_points") == rows(path, "label_polygons") == []
+    store.undo()
+    store.undo()
+    assert store.classes == ()
+    assert not store.can_undo
 
 
 def test_the_label_under_the_pointer(store):
@@ -196,6 +210,133 @@ def test_shown_once_in_the_colours_of_the_classes(store):
     assert category.symbol().color().name() == "#00ffff"
     assert len(list(layers["Label points"].getFeatures())) == 1
     assert not project.isDirty()
+
+
+def drawn(project, x, y):
+    """Return the colour that a place has on the map, of the labels alone."""
+    settings = QgsMapSettings()
+    settings.setLayers(list(project.mapLayers().values()))
+    settings.setDestinationCrs(QgsCoordinateReferenceSystem("EPSG:4326"))
+    settings.setExtent(QgsRectangle(x - 1, y - 1, x + 1, y + 1))
+    settings.setOutputSize(QSize(40, 40))
+    job = QgsMapRendererParallelJob(settings)
+    job.start()
+    job.waitForFinished()
+    return job.renderedImage().pixelColor(20, 20).name()
+
+
+def test_each_label_is_drawn_and_hidden_ones_are_not(store):
+    project = QgsProject.instance()
+    water, forest = store.add_classes([("Water", "#0000ff"), ("Forest", "#00ff00")])
+    store.show_in(project)
+    assert drawn(project, 1, 1) == "#ffffff"
+    for x, land_class in ((1, water), (5, forest)):
+        store.add_label(point(x, 1), land_class.id, 2024)
+        store.show_in(project)
+        assert drawn(project, x, 1) == land_class.color
+    store.hide_class(water.id, True)
+    store.show_in(project)
+    assert (drawn(project, 1, 1), drawn(project, 5, 1)) == ("#ffffff", forest.color)
+    assert (store.classes, store.hidden) == ((water, forest), {water.id})
+    assert store.at(QgsRectangle(0.9, 0.9, 1.1, 1.1)) is None
+    assert len(store.labels()) == 2  # it is learnt all the same
+    store.undo()
+    store.show_in(project)
+    assert drawn(project, 1, 1) == water.color
+
+
+def test_only_what_changed_is_drawn_anew(store):
+    project = QgsProject.instance()
+    water = store.add_class("Water")
+    store.show_in(project)
+    redrawn = []
+    for name in ("Label points", "Label polygons"):
+        (layer,) = project.mapLayersByName(name)
+        layer.repaintRequested.connect(lambda *_, name=name: redrawn.append(name))
+    store.show_in(project)
+    assert redrawn == []
+    store.add_label(point(1, 1), water.id, 2024)
+    store.show_in(project)
+    assert redrawn == ["Label points"]
+    store.recolor_class(water.id, "#123456")
+    store.show_in(project)
+    assert set(redrawn[1:]) == {"Label points", "Label polygons"}
+
+
+def test_the_layers_of_a_project_opened_before_the_file(store, path, tmp_path):
+    """QGIS reads a file without locks that nobody writes to, and can't any more when we do."""
+    project = QgsProject.instance()
+    water = store.add_class("Water", "#0000ff")
+    store.add_label(point(1, 1), water.id, 2024)
+    store.show_in(project)
+    assert project.write(str(tmp_path / "p.qgz"))
+    project.clear()
+    store.close()
+    assert project.read(str(tmp_path / "p.qgz"))
+    assert drawn(project, 1, 1) == "#0000ff"
+    store.open(path)
+    store.show_in(project)
+    assert drawn(project, 1, 1) == "#0000ff"
+    store.add_label(point(5, 1), water.id, 2024)
+    store.show_in(project)
+    assert drawn(project, 5, 1) == "#0000ff"
+
+
+def test_selected_labels_are_selected_on_the_layers(store, path, qtbot):
+    project = QgsProject.instance()
+    water = store.add_class("Water")
+    one = store.add_label(point(1, 1), water.id, 2024)
+    two = store.add_label(square(2, 2), water.id, 2024)
+    store.show_in(project)
+
+    def chosen():
+        layers = project.mapLayers().values()
+        return {each["key"] for layer in layers for each in layer.selectedFeatures()}
+
+    before, revision = Path(f"{path}-wal").stat().st_mtime_ns, store.revision
+    with qtbot.waitSignal(store.selection_changed):
+        store.select([two, one, "nobody"])
+    assert store.selected == (two, one)
+    assert chosen() == {one, two}
+    assert (Path(f"{path}-wal").stat().st_mtime_ns, store.revision) == (before, revision)
+    with qtbot.waitSignal(store.selection_changed):
+        store.remove_label(one)
+    assert store.selected == (two,)
+    project.removeAllMapLayers()
+    store.show_in(project)
+    assert chosen() == {two}
+    store.select([])
+    assert chosen() == set()
+
+
+def test_other_programs_see_the_colours_too(store, path, qtbot, monkeypatch):
+    monkeypatch.setattr(label_rest, "REST_MS", 20)
+    water, forest = store.add_classes([("Water", "#0000ff"), ("Forest", "#00ff00")])
+    store.hide_class(forest.id, True)
+    store.add_label(point(1, 1), water.id, 2024)
+
+    def is_styled():
+        layer = QgsVectorLayer(f"{path}|layername=label_points", "x", "ogr")
+        renderer = layer.renderer()
+        return isinstance(renderer, QgsCategorizedSymbolRenderer) and [
+            (int(each.value()), each.label(), each.symbol().color().name(), each.renderState())
+            for each in renderer.categories()
+        ] == [(1, "Water", "#0000ff", True), (2, "Forest", "#00ff00", False)]
+
+    qtbot.waitUntil(is_styled, timeout=1000 * within(8))
+    qtbot.waitUntil(lambda: Path(f"{path}-wal").stat().st_size == 0, timeout=1000 * within(8))
+
+
+def test_layers_count_anew_when_there_is_time(store, qtbot, monkeypatch):
+    monkeypatch.setattr(label_rest, "REST_MS", 20)
+    project = QgsProject.instance()
+    water = store.add_class("Water")
+    store.show_in(project)
+    store.add_label(point(3, 4), water.id, 2024)
+    store.show_in(project)
+    (layer,) = project.mapLayersByName("Label points")
+    qtbot.waitUntil(lambda: layer.featureCount() == 1, timeout=1000 * within(8))
+    assert layer.extent().center() == QgsPointXY(3, 4)
 
 
 def test_it_works_on_when_the_project_goes(store, path):
@@ -234,6 +375,7 @@ def test_what_somebody_else_draws_is_taken(store, path):
     assert dict(store.counts) == {9: 1}
     assert store.land_class(9).name == "Drawn"
     assert rows(path, "label_points")[0]["key"]
+    assert [row["name"] for row in rows(path, "classes")] == ["Water", "Drawn"]
     assert store.add_class("Next").id == 10
 
 
@@ -266,10 +408,10 @@ def test_another_file_is_refused_and_the_old_one_stays(store, path, tmp_path, co
 
 
 def test_a_newer_file_is_refused(store, path, tmp_path):
-    create_file(str(tmp_path / "newer.gpkg"))
+    create(str(tmp_path / "newer.gpkg"))
     with sqlite3.connect(tmp_path / "newer.gpkg") as connection:
-        connection.execute("UPDATE tessera_meta SET value = '2' WHERE name = 'schema_version'")
-    with pytest.raises(LabelsUnreadable, match="version 2"):
+        connection.execute("UPDATE tessera_meta SET value = '3' WHERE name = 'schema_version'")
+    with pytest.raises(LabelsUnreadable, match="version 3"):
         store.open(str(tmp_path / "newer.gpkg"))
 
 
@@ -304,9 +446,15 @@ def test_a_file_is_whole_although_others_look_at_it_while_it_is_made(qgis_new_pr
     thread = threading.Thread(target=look)
     thread.start()
     try:
-        path = str(tmp_path / "labels.gpkg")
-        create_file(path)
-        assert label_file.META in open_tables(path)
+        for number in range(20):
+            path = str(tmp_path / f"labels{number}.gpkg")
+            create(path)
+            made = LabelFile(path)
+            assert made.is_writable
+            made.close()
+            assert not Path(f"{path}-wal").exists()
+            if held:
+                break
     finally:
         done.set()
         thread.join()

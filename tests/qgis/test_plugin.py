@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from qgis.core import QgsApplication, QgsProject
-from qgis.PyQt.QtWidgets import QDockWidget
+from qgis.PyQt.QtWidgets import QDockWidget, QWidget
 
 from tessera_plugin.plugin import TesseraPlugin
 from tessera_plugin.tasks.base import EngineTask
@@ -64,8 +64,9 @@ def test_load_unload_load_leaves_nothing_behind(desktop, load, qtbot):
         desktop.toolbar.actions()[0].trigger()
         qtbot.wait(50)
         assert plugin.dock.isVisible()
-        plugin.dock.labels.labelToolButton.setEnabled(True)
-        plugin.dock.labels.labelToolButton.click()
+        button = plugin.dock.findChild(QWidget, "labelToolButton")
+        button.setEnabled(True)
+        button.click()
         plugin.unload()
         assert what_is_there(desktop) == before
         assert desktop.canvas.mapTool() is None

@@ -59,6 +59,7 @@ METHODS: Mapping[str, Method] = {
     "describe_encoder": _module("encoders.describe"),
     "export_encoder": _module("encoders.export"),
     "describe_model": _module("models.describe"),
+    "export_head": _module("models.export_head"),
     "run_model": _module("models.run"),
 }
 

@@ -53,6 +53,8 @@ class Head:
     temperature: float = 1.0
     """What the last layer's outputs are divided by before the softmax, found on labels that were
     held out: above 1 for a head that was too sure of itself. It changes no class."""
+    name: str = ""
+    """What the person calls it; empty where nobody has named it."""
 
     def __post_init__(self) -> None:
         _check_classes(self.classes)
@@ -87,10 +89,19 @@ class Head:
         Nodata: a pixel whose scale is not finite gives a row of NaN.
         Raises: HeadMismatch if the embeddings have another depth.
         """
-        if codes.ndim != 2 or codes.shape[1] != self.depth:
-            raise HeadMismatch(self.dataset, self.depth, self.dataset, codes.shape[-1])
-        layers = mlp.tempered(self._layers(), self.temperature)
+        layers = self._checked(codes)
         return mlp.forward(layers, self.mean, self.std, codes, scales)
+
+    def best(
+        self, codes: NDArray[np.int8], scales: NDArray[np.float32]
+    ) -> Tuple[NDArray[np.intp], NDArray[np.uint8]]:
+        """Return the index of the most probable class and its probability in percent.
+
+        What `probabilities` says, in half the time. Shapes: codes (n, D); scales (n,); both results
+        (n,). All pixels are valid.
+        Raises: HeadMismatch if the embeddings have another depth.
+        """
+        return mlp.best(self._checked(codes), self.mean, self.std, codes, scales)
 
     def logits(self, codes: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the last layer's outputs (n, k) as they were trained, without the temperature."""
@@ -105,6 +116,12 @@ class Head:
         last = "" if self.kind == "instant" else str(len(weights) // 2)
         weight, bias = mlp.tempered(self._layers(), self.temperature)[-1]
         return {**weights, f"W{last}": weight, f"b{last}": bias}
+
+    def _checked(self, codes: NDArray[np.int8]) -> List[mlp.Layer]:
+        """Return the layers for codes, if they are of the head's depth."""
+        if codes.ndim != 2 or codes.shape[1] != self.depth:
+            raise HeadMismatch(self.dataset, self.depth, self.dataset, codes.shape[-1])
+        return mlp.tempered(self._layers(), self.temperature)
 
     def _layers(self) -> List[mlp.Layer]:
         if self.kind == "instant":

@@ -14,7 +14,14 @@ from typing import Dict, List, Mapping, Optional, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..products import product
+from .background import Background
+
 CHUNK_ROWS = 8192
+
+TRUSTED_PX = 10.0
+"""With so many labelled pixels beyond one per class, their covariance counts as much as that of
+pixels without labels; with many more, it alone counts."""
 
 
 def layers_of(
@@ -31,13 +38,16 @@ def fit_instant(
     y: NDArray[np.int64],
     priors: Optional[NDArray[np.float64]] = None,
     shrinkage: Optional[float] = None,
+    background: Optional[Background] = None,
 ) -> Dict[str, NDArray[np.float32]]:
     """Return the weights W (D, k) and b (k,) of a shrinkage linear discriminant.
 
     The priors, equal unless given, say how common the classes are held to be; they weigh both the
     classes' covariances and the probabilities, so a class with many labels does not outweigh one
-    with few. The shrinkage (0 to 1) is Ledoit and Wolf's unless given.
-    Shapes: x (n, D), standardised; y (n,), 0 to k - 1, each at least once.
+    with few. The shrinkage (0 to 1) is Ledoit and Wolf's unless given. With a background, means and
+    covariance are drawn towards what pixels without labels tell, the less the more labels there are.
+    Shapes: x (n, D), standardised, by the background's mean and deviation where there is one; y (n,),
+    0 to k - 1, each at least once.
     Raises: ValueError if a class has no row, or the priors don't fit.
     Source: Ledoit and Wolf, Honey, I shrunk the sample covariance matrix (2004); the same numbers
     as scikit-learn's LinearDiscriminantAnalysis(solver="lsqr") with these priors and shrinkage.
@@ -51,6 +61,12 @@ def fit_instant(
     covariance, automatic = _covariance(x, y, means, row_weights)
     amount = automatic if shrinkage is None else shrinkage
     shrunk = _shrunk(covariance, amount)
+    if background is not None:
+        means, around = background.learn(means, counts, shares)
+        spare = len(y) - len(counts)
+        trust = spare / (spare + TRUSTED_PX)
+        # one pixel per class spreads by nothing at all: then the background alone counts
+        shrunk = trust * shrunk + (1 - trust) * around if spare else around
     directions = np.linalg.solve(shrunk, means.T)  # (D, k)
     bias = np.log(shares) - 0.5 * np.einsum("kd,dk->k", means, directions)
     return {"W": directions.astype(np.float32), "b": bias.astype(np.float32)}
@@ -94,14 +110,14 @@ def _covariance(
 ) -> Tuple[NDArray[np.float64], float]:
     """Return the weighted covariance within the classes (D, D) and its Ledoit-Wolf shrinkage."""
     rows, depth = x.shape
-    product = np.zeros((depth, depth))
+    total = np.zeros((depth, depth))
     fourth = 0.0  # the sum of the rows' norms to the fourth
     for start in range(0, rows, CHUNK_ROWS):
         part = slice(start, start + CHUNK_ROWS)
         centred = (x[part] - means[y[part]]) * np.sqrt(weights[part])[:, None]
-        product += centred.T @ centred
+        total += product(centred.T, centred)
         fourth += float((np.einsum("nd,nd->n", centred, centred) ** 2).sum())
-    covariance = product / rows
+    covariance = total / rows
     return covariance, _ledoit_wolf(covariance, fourth, rows)
 
 

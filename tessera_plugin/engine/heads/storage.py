@@ -27,6 +27,9 @@ from .base import Head
 FORMAT = "tessera-head"
 FORMAT_VERSION = 1
 
+MOST_NAME = 80
+"""Letters of a name."""
+
 _FACTS = "head.json"
 _ARRAYS = "weights.npz"
 _MAX_BYTES = {_FACTS: 8 << 20, _ARRAYS: 256 << 20}
@@ -64,6 +67,12 @@ def load(path: str) -> Head:
         raise HeadUnreadable(path, str(error) or type(error).__name__) from error
 
 
+def plain_name(words: str) -> str:
+    """Return a name in one line of at most `MOST_NAME` letters, without what can't be shown."""
+    shown = "".join(each if each.isprintable() else " " for each in words)
+    return " ".join(shown.split())[:MOST_NAME].strip()
+
+
 # --- writing
 
 
@@ -82,6 +91,7 @@ def _facts(head: Head) -> bytes:
         "accuracy": head.accuracy.to_json() if head.accuracy else None,
         "seed": head.seed,
         "versions": dict(head.versions),
+        **({"name": head.name} if head.name else {}),
     }
     return json.dumps(facts, indent=1, sort_keys=True, allow_nan=False).encode()
 
@@ -192,6 +202,7 @@ def _head(facts: Mapping[str, Any], arrays: Dict[str, NDArray[np.float32]]) -> H
         versions=_typed(facts, "versions", dict),
         # heads that were saved before there was one have none
         temperature=_typed({"temperature": 1.0, **facts}, "temperature", float),
+        name=plain_name(_typed({"name": "", **facts}, "name", str)),
     )
 
 

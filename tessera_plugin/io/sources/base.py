@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Optional, Protocol, Sequence, Tuple
+from typing import Callable, NamedTuple, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +79,25 @@ class FetchOptions:
 NO_OPTIONS = FetchOptions()
 
 
+class Picked(NamedTuple):
+    """Pixels that lie in some rows and columns of a block."""
+
+    codes: NDArray[np.int8]
+    """(n, m, D), 0 where not valid."""
+    scales: NDArray[np.float32]
+    """(n, m), NaN where not valid."""
+    states: NDArray[np.uint8]
+    """(n, m), `State`."""
+
+
+class Picker(Protocol):
+    """Reads every so many pixels of blocks from the cache; asks nobody."""
+
+    def __call__(self, block: Window, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> Picked:
+        """Return a whole block's pixels in some of its rows and columns (0 to 127, ascending)."""
+        ...
+
+
 class EmbeddingSource(Protocol):
     """Embeddings of one dataset and year, kept in the cache."""
 
@@ -104,6 +123,9 @@ class EmbeddingSource(Protocol):
 
     def states(self, window: Window) -> NDArray[np.uint8]:
         """Return the `State` of every pixel (H, W), from the cache."""
+
+    def picker(self, window: Window) -> Picker:
+        """Return what reads single rows and columns of the blocks that a window touches."""
 
     def close(self) -> None:
         """Let go of everything."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...values import BLOCK_PX, State, Window
 from ..cache import BlockCache, Layout, empty_block
+from .base import EmbeddingSource, Picked, Picker
 
 LayoutOf = Callable[[Window], Optional[Layout]]
 """How a source's tiles or shards lie over a block; None where that is not known."""
@@ -55,6 +56,42 @@ def block_states(
         here = part.slices_in(layout.block)
         states[part.slices_in(window)] = block.states(layout.cover())[here]
     return states
+
+
+def block_picker(cache: BlockCache, depth: int, layout_of: LayoutOf) -> Picker:
+    """Return what reads single rows and columns of blocks from the cache."""
+
+    def pick(block: Window, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> Picked:
+        shape = len(rows), len(cols)
+        layout = layout_of(block)
+        found = cache.pick(layout, rows, cols) if layout else None
+        if layout is None or found is None:
+            states = np.full(shape, State.UNKNOWN, np.uint8)
+            if layout is not None:  # it may be known that nothing is published
+                states = empty_block(depth).states(layout.cover())[np.ix_(rows, cols)]
+            return Picked(
+                np.zeros((*shape, depth), np.int8), np.full(shape, np.nan, np.float32), states
+            )
+        cover = layout.cover()[np.ix_(rows, cols)]
+        is_valid = found.is_valid(cover)
+        codes, scales = found.codes, found.scales
+        states = found.states(cover)
+        if not is_valid.all():
+            codes[~is_valid], scales[~is_valid] = 0, np.nan
+        return Picked(codes, scales, states)
+
+    return pick
+
+
+def thinning_picker(source: EmbeddingSource) -> Picker:
+    """Return what reads whole blocks of a source and keeps of them what is asked for."""
+
+    def pick(block: Window, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> Picked:
+        places = np.ix_(rows, cols)
+        codes, scales = source.read(block)
+        return Picked(codes[places], scales[places], source.states(block)[places])
+
+    return pick
 
 
 def block_of(part: Window) -> Window:

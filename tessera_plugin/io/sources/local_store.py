@@ -22,8 +22,8 @@ from ...values import LOCAL, Access, Dataset, State, Window
 from ..local import blocks
 from ..local.datasets import Listing, look_into
 from ..local.records import DATASET_FILE, Scene
-from .base import NO_OPTIONS, Failure, FetchOptions, FetchSummary
-from .blocks import block_of
+from .base import NO_OPTIONS, Failure, FetchOptions, FetchSummary, Picker
+from .blocks import block_of, thinning_picker
 from .spots import Spots
 
 FORM = LOCAL
@@ -130,6 +130,10 @@ class LocalStore:
             states[part.slices_in(window)] = found
             failed += lacking
         return states, tuple(failed)
+
+    def picker(self, window: Window) -> Picker:  # noqa: ARG002 - every block is looked up by itself
+        """Return what reads single rows and columns of the blocks that a window touches."""
+        return thinning_picker(self)
 
     def counts(self, window: Window) -> NDArray[np.uint16]:
         """Return valid observations of Sentinel-2, ascending and descending, (H, W, 3).

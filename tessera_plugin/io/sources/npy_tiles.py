@@ -19,8 +19,8 @@ from ..cache import BlockCache
 from ..objects import Client
 from ..tiling import Tile
 from .ahead import Ahead, AheadFront
-from .base import NO_OPTIONS, FetchOptions, FetchSummary
-from .blocks import LayoutOf, block_states, read_blocks
+from .base import NO_OPTIONS, FetchOptions, FetchSummary, Picker
+from .blocks import LayoutOf, block_picker, block_states, read_blocks
 from .known_tiles import Known
 from .mirrors import open_client, roots_of
 from .rounds import Order
@@ -78,6 +78,10 @@ class NpyTiles:
     def states(self, window: Window) -> NDArray[np.uint8]:
         """Return the `State` of every pixel (H, W), from the cache."""
         return block_states(self.cache, window, self.depth, self._layouts(window))
+
+    def picker(self, window: Window) -> Picker:
+        """Return what reads single rows and columns of the blocks that a window touches."""
+        return block_picker(self.cache, self.depth, self._layouts(window))
 
     def close(self) -> None:
         """End what is being fetched."""

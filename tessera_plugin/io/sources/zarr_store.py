@@ -19,8 +19,8 @@ from ..zarr.decode import Unpacker
 from ..zarr.metadata import FULL_DEPTH
 from ..zarr.store import NOT_PUBLISHED, NotKept, StoreFiles, View
 from .ahead import Ahead, AheadFront
-from .base import NO_OPTIONS, FetchOptions, FetchSummary
-from .blocks import LayoutOf, block_states, read_blocks
+from .base import NO_OPTIONS, FetchOptions, FetchSummary, Picker
+from .blocks import LayoutOf, block_picker, block_states, read_blocks
 from .mirrors import Front, open_client, roots_of
 from .rounds import Order
 from .zarr_fetch import ShardFetch
@@ -89,6 +89,10 @@ class ZarrStore:
     def states(self, window: Window) -> NDArray[np.uint8]:
         """Return the `State` of every pixel (H, W), from the cache."""
         return block_states(self.cache, window, self.depth, self._layout_of())
+
+    def picker(self, window: Window) -> Picker:  # noqa: ARG002 - shards are found by themselves
+        """Return what reads single rows and columns of the blocks that a window touches."""
+        return block_picker(self.cache, self.depth, self._layout_of())
 
     def is_published(self) -> bool:
         """Whether the archive has the store; asks once a session, unless offline.

@@ -1,0 +1,124 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Maps on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import List, Optional
+
+from ..engine import classify as classifying
+from ..engine.classify import ClassifyRequest, ClassifyResult, StagedMap, beside
+from ..engine.labels import Labels, load_labels
+from ..engine.map_areas import write_areas
+from ..engine.map_cleanup import CleanUp
+from ..engine.map_ground import Area, load_polygons
+from ..engine.map_years import YearFailed, classify_years
+from .commands import fetch_status, fetched_lines
+from .network import access_of
+from .teller import OK, PARTS_MISSING, BadArguments, Teller, error_facts
+from .worker import worker_for_command
+
+
+def classify(options: argparse.Namespace, teller: Teller) -> int:
+    """Write a map of an extent, or one for each of several years."""
+    request = _request(options, teller)
+    if len(options.year) > 1:
+        return _several(options, request, teller)
+    with worker_for_command() as worker:
+        result = classifying.publish(classifying.classify(request, teller.report, worker))
+    lines = map_lines(result)
+    if options.areas:
+        write_areas(options.areas, [result])
+        lines.insert(0, f"Wrote {options.areas}")
+    teller.result(dataclasses.asdict(result), lines)
+    return map_status(result)
+
+
+def _several(options: argparse.Namespace, request: ClassifyRequest, teller: Teller) -> int:
+    results: List[ClassifyResult] = []
+    areas = options.areas or beside(options.out, "areas", ".csv")
+
+    def came(staged: StagedMap) -> None:
+        results.append(classifying.publish(staged))
+        write_areas(areas, results)
+
+    with worker_for_command() as worker:
+        failed = classify_years(request, options.year, came, teller.report, worker)
+    facts = {
+        "maps": [dataclasses.asdict(each) for each in results],
+        "failed": [{"year": each.year, **error_facts(each.error)} for each in failed],
+        "areas": areas,
+    }
+    lines = [line for each in results for line in (f"{each.year}:", *map_lines(each))]
+    teller.result(facts, [*lines, f"Wrote {areas}", *map(_failed_line, failed)])
+    is_whole = not failed and all(map_status(each) == OK for each in results)
+    return OK if is_whole else PARTS_MISSING
+
+
+def _request(options: argparse.Namespace, teller: Teller) -> ClassifyRequest:
+    out = options.out
+    return ClassifyRequest(
+        head_path=options.head, year=options.year[0], extent=_area(options),
+        access=access_of(options, teller.report), out=out, confidence_out=options.confidence,
+        limit_px=options.limit_px,
+        probabilities_out=beside(out, "probabilities") if options.probabilities else None,
+        margin_out=beside(out, "margin") if options.margin else None,
+        novelty_out=beside(out, "novelty") if options.novelty else None,
+        labels=_labels(options), label_year=options.label_year,
+        uncertain_below=options.uncertain_below,
+        clean_up=CleanUp(options.majority, options.sieve, options.connected),
+        polygons_out=beside(out, "polygons", ".gpkg") if options.vectorise else None,
+    )  # fmt: skip
+
+
+def _area(options: argparse.Namespace) -> Area:
+    return load_polygons(options.polygon) if options.polygon else options.bbox  # type: ignore[no-any-return]
+
+
+def _labels(options: argparse.Namespace) -> Optional[Labels]:
+    if not options.novelty:
+        return None
+    if not options.labels or not options.class_field:
+        raise BadArguments("--novelty is the distance to labels: give --labels and --class-field.")
+    return load_labels(options.labels, options.class_field)
+
+
+# --- what is said of a map
+
+
+def map_lines(result: ClassifyResult) -> List[str]:
+    """Return what to say of a map."""
+    lines = [f"Wrote {file}" for file in _files(result)]
+    lines.append("Hectares are counted pixels, not an estimate of area.")
+    cleaned = {each.id: each for each in result.clean_classes}
+    for each in result.classes:
+        told = f"{each.name:<24} {each.hectares:12,.2f} ha"
+        if each.id in cleaned:
+            told += f"{cleaned[each.id].hectares:12,.2f} ha cleaned"
+        lines.append(told)
+    if result.clean is not None:
+        lines.append(f"Cleaning gave {result.changed_px:,} pixels another class.")
+    if result.polygons is not None:
+        lines.append(f"{result.polygon_count:,} polygons were drawn.")
+    if result.polygons_refused is not None:
+        lines.append(f"No polygons were written. {result.polygons_refused}")
+    return [*lines, *fetched_lines(result.fetched)]
+
+
+def map_status(result: ClassifyResult) -> int:
+    """Return the exit status of a command that wrote a map."""
+    return PARTS_MISSING if result.polygons_refused is not None else fetch_status(result.fetched)
+
+
+def _files(result: ClassifyResult) -> List[str]:
+    files = [*result.maps, *([result.mosaic] if result.mosaic else []), *result.confidences]
+    for each in (result.clean, result.probabilities, result.margin, result.novelty):
+        if each is not None:
+            files += [*each.paths, *([each.mosaic] if each.mosaic else [])]
+    return [*files, *([result.polygons] if result.polygons else [])]
+
+
+def _failed_line(failed: YearFailed) -> str:
+    return f"No map of {failed.year}: {failed.error}"

@@ -1,0 +1,7 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The file that labels are kept in, for those who must not know how files are written."""
+
+from ..io.label_file import Contents, LabelFile, checkpoint, create
+
+__all__ = ["Contents", "LabelFile", "checkpoint", "create"]

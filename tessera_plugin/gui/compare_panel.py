@@ -1,0 +1,206 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whether another kind of head would do better, and whether more labels would help."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Callable, Optional
+
+from qgis.gui import QgisInterface
+from qgis.PyQt.QtCore import Qt
+from qgis.PyQt.QtWidgets import QHeaderView, QSizePolicy, QTableWidgetItem, QWidget
+
+from ..errors import TesseraError
+from ..tasks import head_jobs, train_jobs
+from ..tasks.base import EngineTask
+from ..tasks.head_jobs import Compared, Drawn
+from ..tasks.session import Session
+from . import forms, head_words, messages, note, text
+from .accuracy_plot import AccuracyPlot
+from .links import Links
+from .matrix import SPARE_PX
+from .note import Note
+from .train_panel import TrainPanel
+
+if TYPE_CHECKING:
+    from ..engine.head_comparison import KindRow
+    from ..engine.training import TrainRequest
+
+OURS = (train_jobs.INSTANT, train_jobs.MLP)
+
+
+class ComparePanel(QWidget):
+    """Asks for what the train panel has chosen, and tells what came of it."""
+
+    def __init__(
+        self, iface: QgisInterface, session: Session, train: TrainPanel, parent: QWidget
+    ) -> None:
+        super().__init__(parent)
+        forms.load("compare_panel", self)
+        self._iface, self._session, self._train = iface, session, train
+        self._links = Links()
+        self._note = Note("compareNote", self)
+        self.compareNoteLayout.addWidget(self._note)
+        self._plot = AccuracyPlot(self)
+        self.plotLayout.addWidget(self._plot)
+        table = self.kindsTable
+        table.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        header = table.horizontalHeader()
+        header.setMinimumSectionSize(24)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        for widget in (table, self.kindsSentence, self.curveSentence):
+            widget.hide()
+        table.cellClicked.connect(lambda row, _: self._row_clicked(row))
+        self.compareKindsButton.clicked.connect(lambda: self._prepare(self._compare))
+        self.moreLabelsHelpButton.clicked.connect(lambda: self._prepare(self._draw))
+        for signal in (session.box.started, session.box.ended, session.settings_changed):
+            self._links.connect(signal, self._enable)
+        self._enable()
+
+    def close_down(self) -> None:
+        """Let go of what lives longer than the panel."""
+        self._links.close()
+
+    # --- inside
+
+    def _enable(self, *_: object) -> None:
+        waits = messages.waits_for(self._session.box.running)
+        kind = head_words.kind(train_jobs.kind(self._session))
+        for button, told in (
+            (
+                self.compareKindsButton,
+                self.tr(
+                    "Test Instant, MLP, logistic regression, nearest neighbours and random forest "
+                    "on the same parts of your labels"
+                ),
+            ),
+            (
+                self.moreLabelsHelpButton,
+                self.tr(
+                    "Train {} heads with fewer labels, several times each, and see where the "
+                    "accuracy levels off"
+                ).format(kind),
+            ),
+        ):
+            button.setEnabled(not waits)
+            button.setToolTip(waits or told)
+
+    def _prepare(self, then: Callable[[TrainRequest], None]) -> None:
+        self._note.say("")
+        self._train.prepare(lambda: self._ask(then))
+
+    def _ask(self, then: Callable[[TrainRequest], None]) -> None:
+        try:
+            then(self._train.request())
+        except TesseraError as error:
+            self._failed(error)
+
+    def _start(self, task: EngineTask, done: Callable[..., None]) -> None:
+        task.succeeded.connect(done)
+        task.failed.connect(self._failed)
+        task.cancelled.connect(lambda: self._note.say(self.tr("Stopped.")))
+        self._session.box.start(task)
+
+    def _failed(self, error: Exception) -> None:
+        note.tell(self._note, self._iface.messageBar(), error)
+
+    # --- kinds
+
+    def _compare(self, wanted: TrainRequest) -> None:
+        self._start(head_jobs.compare(self._session, wanted), self._compared)
+
+    def _compared(self, found: Compared) -> None:
+        table = self.kindsTable
+        table.clearSpans()
+        table.setRowCount(len(found.rows))
+        best = found.reading.best if found.reading is not None else ""
+        for index, row in enumerate(found.rows):
+            self._fill(index, row, is_best=row.kind == best)
+        table.resizeRowsToContents()
+        height = table.horizontalHeader().sizeHint().height()
+        height += sum(table.rowHeight(row) for row in range(table.rowCount()))
+        table.setFixedHeight(height + SPARE_PX)
+        table.show()
+        tested = self.tr("Tested by {}, {} parts, {}.").format(
+            head_words.scheme(found.folds.scheme), len(found.folds.parts), text.labels(found.labels)
+        )
+        hint = self.tr("Click Instant or MLP to choose it.")
+        told = text.join((head_words.comparison(found.reading), tested, hint))
+        self.kindsSentence.setText(told)
+        self.kindsSentence.show()
+
+    def _fill(self, index: int, row: KindRow, *, is_best: bool) -> None:
+        done = row.validation
+        values = [head_words.short_kind(row.kind)]
+        if done is None:
+            values.append(self._missing(row))
+            self.kindsTable.setSpan(index, 1, 1, self.kindsTable.columnCount() - 1)
+        else:
+            values += [
+                _spread(done.mean, done.spread),
+                text.NONE if done.mean_f1 is None else text.decimal(done.mean_f1),
+                text.decimal(done.calibration.ece_after),
+                text.seconds(done.seconds) if done.seconds >= 0.1 else text.seconds_exactly(done.seconds),
+            ]  # fmt: skip
+        for column, words in enumerate(values):
+            item = QTableWidgetItem(words)
+            item.setData(Qt.ItemDataRole.UserRole, row.kind)
+            item.setToolTip(self._tip(row))
+            if column and done is not None:
+                item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            if done is None:
+                item.setForeground(self.palette().placeholderText())
+            font = item.font()
+            font.setBold(is_best)
+            item.setFont(font)
+            self.kindsTable.setItem(index, column, item)
+
+    def _tip(self, row: KindRow) -> str:
+        if row.validation is None:
+            return self._missing(row)
+        if row.kind in OURS:
+            return self.tr("Click to train heads of this kind")
+        return self.tr("{}: for comparison only; it can't be trained as a head").format(
+            head_words.kind(row.kind)
+        )
+
+    def _missing(self, row: KindRow) -> str:
+        """Return why a kind was not tried."""
+        if not self._session.compute.available():
+            return self.tr("not tried: needs the add-on")
+        if not self._session.compute.can_train:
+            return self.tr("not tried: needs the training part of the add-on")
+        return self.tr("not tried: {}").format(row.missing)
+
+    def _row_clicked(self, row: int) -> None:
+        item: Optional[QTableWidgetItem] = self.kindsTable.item(row, 0)
+        kind = item.data(Qt.ItemDataRole.UserRole) if item is not None else ""
+        if kind == train_jobs.INSTANT or (
+            kind == train_jobs.MLP and self._session.compute.can_train
+        ):
+            self._session.update(head_kind=kind)
+            self._note.say(self.tr("{} is chosen: click Train.").format(head_words.kind(kind)))
+
+    # --- labels
+
+    def _draw(self, wanted: TrainRequest) -> None:
+        self._start(head_jobs.learning_curve(self._session, wanted), self._drawn)
+
+    def _drawn(self, found: Drawn) -> None:
+        self._plot.show_curve(found.curve)
+        tested = self.tr("{} heads, tested by {}; the band is the spread over {} draws.").format(
+            head_words.kind(found.curve.kind),
+            head_words.scheme(found.folds.scheme),
+            len(found.curve.points[-1].overall),
+        )
+        self.curveSentence.setText(f"{head_words.verdict(found.curve)} {tested}")
+        self.curveSentence.show()
+
+
+def _spread(mean: Optional[float], spread: Optional[float]) -> str:
+    """Return an accuracy in percent, without the sign, which the column's title has."""
+    if mean is None:
+        return text.NONE
+    told = text.decimal(100 * mean, 1)
+    return told if spread is None else f"{told} ± {text.decimal(100 * spread, 1)}"

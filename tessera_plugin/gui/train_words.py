@@ -1,0 +1,81 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is told of a training, in sentences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, List
+
+from qgis.PyQt.QtCore import QCoreApplication
+
+from ..tasks import train_jobs
+from ..tasks.session import Session
+from . import text
+
+if TYPE_CHECKING:
+    from ..engine.training import TrainResult
+
+translate = QCoreApplication.translate
+
+
+def sentences(result: TrainResult, session: Session) -> List[str]:
+    """Return what became of the labels; more than one sentence means there is something to heed."""
+    samples = result.samples
+    told = [
+        translate("Map", "Trained on {} pixels of {} labels in {}.").format(
+            text.count(samples.pixels),
+            text.count(samples.labels),
+            text.seconds(float(str(result.head.training.get("seconds", 0)))),
+        )
+    ]
+    left_out = samples.invalid_px + samples.missing_px
+    for count, words in (
+        (left_out, translate("Map", "Left out, without a valid embedding: {} pixels.")),
+        (
+            samples.conflicting_px,
+            translate("Map", "Left out, labelled as several classes: {} pixels."),
+        ),
+        (
+            train_jobs.unsure_count(session),
+            translate("Map", "Left out, because you were less sure of them: {} labels."),
+        ),
+        (
+            sum(train_jobs.left_out_years(session).values()),
+            translate("Map", "Left out, the dataset lacks their year: {} labels."),
+        ),
+    ):
+        if count:
+            told.append(words.format(text.count(count)))
+    return [*told, *_empty_classes(result), *_untested(result), *_other_years(session)]
+
+
+def _empty_classes(result: TrainResult) -> List[str]:
+    names = [each.name for each in result.samples.classes if not each.labels]
+    if not names:
+        return []
+    told = translate("Map", "Without usable labels, so not mapped: {}.")
+    return [told.format(", ".join(names))]
+
+
+def _untested(result: TrainResult) -> List[str]:
+    names = result.folds.untestable if result.folds is not None else ()
+    if not names:
+        return []
+    return [translate("Map", "Learnt but not tested: {}.").format(", ".join(names))]
+
+
+def _other_years(session: Session) -> List[str]:
+    if train_jobs.learnt(session).own_years:
+        return []
+    year = session.settings.year
+    years = session.labels.years
+    others = {each: count for each, count in years.items() if each not in (0, year)}
+    if not others:
+        return []
+    return [
+        translate("Map", "{} labels were made for {}, and were used for {} as they are.").format(
+            text.count(sum(others.values())),
+            ", ".join(str(each) for each in sorted(others)),
+            year,
+        )
+    ]

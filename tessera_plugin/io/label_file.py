@@ -1,0 +1,458 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The label file: one GeoPackage with labels and classes; every change is one transaction.
+
+All goes through GDAL's own connection. A second copy of SQLite in the process, such as Python's
+may be, would drop the locks of the first one and could lose what it wrote.
+
+The file is in write-ahead mode while it is open: drawing labels never waits for writing one, nor
+the other way round. A change is in the log when `write` returns, so a crash of the program loses
+nothing; after a power cut the changes since the last checkpoint may be gone, each of them wholly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+
+from osgeo import gdal, ogr
+
+from ..errors import LabelsUnreadable, NotWritable
+from ..values import POINTS, POLYGONS, LabelChange, LandClass, StoredClass, StoredLabel
+from . import label_sql
+from .gdal_errors import collected
+from .projection import spatial_reference
+
+SCHEMA_VERSION = 2
+"""1 had neither notes, confidence nor hidden classes."""
+
+CLASSES, META = "classes", "tessera_meta"
+
+BUSY_MS = 400
+"""So long another program may keep the file locked; the person waits meanwhile."""
+
+_LABEL_FIELDS = ("class_id", "class_name", "year", "created", "key", "note", "confidence")
+_FIELDS: Mapping[str, Tuple[str, ...]] = {
+    POINTS: _LABEL_FIELDS,
+    POLYGONS: _LABEL_FIELDS,
+    CLASSES: ("class_id", "name", "color", "position", "hidden"),
+    META: ("name", "value"),
+}
+_NUMBERS = {"class_id", "year", "confidence", "position"}
+_KINDS = {POINTS: ogr.wkbPoint, POLYGONS: ogr.wkbPolygon}
+_SINCE_2 = {
+    POINTS: {"note": "TEXT", "confidence": "MEDIUMINT"},
+    POLYGONS: {"note": "TEXT", "confidence": "MEDIUMINT"},
+    CLASSES: {"hidden": "BOOLEAN"},
+}
+
+Rows = List[Tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that a label file says."""
+
+    classes: Tuple[StoredClass, ...]
+    """In the person's order."""
+    labels: Tuple[StoredLabel, ...]
+    """Those with a class and a geometry; their keys are all different."""
+    names: Mapping[int, str]
+    """What labels call the classes that the file's table does not have."""
+    next_class_id: int
+    """Greater than every id that was ever given."""
+
+
+class LabelFile:
+    """An open label file."""
+
+    def __init__(self, path: str) -> None:
+        """Open a file, and bring one of version 1 up to date if it can be written.
+
+        Raises: LabelsUnreadable if it is no label file, or a newer one; it is as before then.
+        """
+        self._path = path
+        self._dataset = _open(path, gdal.OF_READONLY)
+        self._check_tables()
+        writable = _opened(path, gdal.OF_UPDATE)
+        self.is_writable = writable is not None and os.access(path, os.W_OK)
+        if self.is_writable:
+            self._dataset = writable
+            self._prepare()
+        self._identity = _identity(path)
+        self._seen = self._data_version()
+
+    def close(self) -> None:
+        """Let go of the file and leave one tidy file, as long as nobody else has it open."""
+        if self._dataset is not None and self.is_writable and not self.is_other:
+            with contextlib.suppress(NotWritable):
+                self._rows("PRAGMA journal_mode = DELETE")
+        self._dataset = None
+
+    # --- others
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether there is no such file any more; writing on would go to nowhere."""
+        return not Path(self._path).exists()
+
+    @property
+    def is_other(self) -> bool:
+        """Whether another file has taken its place."""
+        return _identity(self._path) != self._identity
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether somebody else wrote to it since it was read."""
+        return self._data_version() != self._seen
+
+    # --- reading
+
+    def read(self) -> Contents:
+        """Return all there is. Labels without a key of their own get one, in the file too.
+
+        Raises: LabelsUnreadable.
+        """
+        self._seen = self._data_version()
+        try:
+            classes = self._read_classes()
+            labels, names = self._read_labels({each.land_class.id for each in classes})
+            told = self._meta().get("next_class_id", "")
+        except NotWritable as error:
+            raise LabelsUnreadable(self._path, error.reason) from error
+        ids = [*(each.land_class.id for each in classes), *(each.class_id for each in labels)]
+        first_free = max([0, *ids]) + 1
+        return Contents(classes, labels, names, max(first_free, _whole(told) or 0))
+
+    def feature_ids(self, table: str, keys: Sequence[str]) -> List[int]:
+        """Return the ids of labels as QGIS knows them."""
+        listed = ", ".join(label_sql.text(key) for key in keys)
+        rows = self._rows(f"SELECT fid + 0 AS id FROM {table} WHERE key IN ({listed})")  # noqa: S608
+        return [int(row[0]) for row in rows]
+
+    # --- writing
+
+    def write(self, change: LabelChange, next_class_id: int) -> None:
+        """Bring a change about: all of it, or nothing. Raises: NotWritable."""
+        if not self.is_writable:
+            raise NotWritable(self._path, "it is read-only")
+        with self._transaction():
+            for sql in label_sql.statements(change):
+                self._rows(sql)
+            if change.classes_before != change.classes_after:
+                self._rows(
+                    f"UPDATE {META} SET value = '{next_class_id}'"  # noqa: S608 - a number
+                    " WHERE name = 'next_class_id'"
+                )
+
+    def write_styles(self, styles: Mapping[str, str]) -> None:
+        """Have other programs draw tables so, as QML; all or none. Raises: NotWritable."""
+        if not self.is_writable:
+            raise NotWritable(self._path, "it is read-only")
+        with self._transaction():
+            for table, qml in styles.items():
+                for sql in label_sql.style_statements(table, qml):
+                    self._rows(sql)
+
+    # --- inside
+
+    def _check_tables(self) -> None:
+        for table in (META, *_FIELDS):
+            found = set(self._columns(table))
+            if not found:
+                raise LabelsUnreadable(self._path, f"it is no label file: it has no table {table}")
+            missing = set(_FIELDS[table]) - found - set(_SINCE_2.get(table, ()))
+            if missing:
+                told = ", ".join(sorted(missing))
+                raise LabelsUnreadable(self._path, f"table {table} has no field {told}")
+        version = _whole(self._meta().get("schema_version", "")) or 0
+        if not 1 <= version <= SCHEMA_VERSION:
+            reason = f"its schema is version {version}, not {SCHEMA_VERSION}"
+            raise LabelsUnreadable(self._path, reason)
+
+    def _prepare(self) -> None:
+        try:
+            self._rows(f"PRAGMA busy_timeout = {BUSY_MS}")
+            self._rows("PRAGMA journal_mode = WAL")
+            self._rows("PRAGMA synchronous = NORMAL")
+            self._upgrade()
+        except NotWritable:  # it can be read all the same
+            self._dataset = _open(self._path, gdal.OF_READONLY)
+            self.is_writable = False
+
+    def _upgrade(self) -> None:
+        wanted = [f"CREATE INDEX IF NOT EXISTS {table}_key ON {table} (key)" for table in _KINDS]
+        for table, columns in _SINCE_2.items():
+            there = self._columns(table)
+            wanted += [
+                f"ALTER TABLE {table} ADD COLUMN {column} {kind}"
+                for column, kind in columns.items()
+                if column not in there
+            ]
+        meta = self._meta()
+        if meta.get("schema_version") == str(SCHEMA_VERSION) and "next_class_id" in meta:
+            return
+        if "next_class_id" not in meta:
+            wanted.append(f"INSERT INTO {META} (name, value) VALUES ('next_class_id', '1')")  # noqa: S608
+        version = f"UPDATE {META} SET value = '{SCHEMA_VERSION}' WHERE name = 'schema_version'"  # noqa: S608
+        with self._transaction():
+            for sql in (*wanted, version):
+                self._rows(sql)
+        # GDAL learns of columns when it opens a file
+        self._dataset = None
+        self._dataset = _open(self._path, gdal.OF_UPDATE)
+        self._prepare()
+
+    def _read_classes(self) -> Tuple[StoredClass, ...]:
+        fields = self._known_fields(CLASSES)
+        rows = (dict(zip(fields, row)) for row in self._select(CLASSES, fields))
+        found: Dict[int, StoredClass] = {}
+        for row in sorted(rows, key=lambda each: each["position"] or 0):
+            number = _whole(row["class_id"])
+            if number is not None:
+                made = LandClass(number, row["name"] or str(number), row["color"] or "")
+                found[number] = StoredClass(made, bool(row.get("hidden")))
+        return tuple(found.values())
+
+    def _read_labels(self, known: Any) -> Tuple[Tuple[StoredLabel, ...], Dict[int, str]]:  # noqa: ANN401
+        found: Dict[str, StoredLabel] = {}
+        names: Dict[int, str] = {}
+        new_keys: Dict[str, List[str]] = defaultdict(list)
+        for table in _KINDS:
+            fields = self._known_fields(table)
+            extra = [each for each in self._columns(table) if each not in (*fields, "fid", "geom")]
+            for fid, wkb, row in self._label_rows(table, fields, extra):
+                class_id, key = row["class_id"], row["key"]
+                if class_id is None or wkb is None:
+                    continue
+                if class_id not in known:
+                    names.setdefault(class_id, row["class_name"] or str(class_id))
+                if not key or key in found:  # drawn by other means, or a copy
+                    key = str(uuid.uuid4())
+                    new_keys[table].append(
+                        f"UPDATE {table} SET key = '{key}' WHERE fid = {fid}"  # noqa: S608
+                    )
+                confidence = row.get("confidence")
+                found[key] = StoredLabel(
+                    key,
+                    class_id,
+                    row["year"] or 0,
+                    wkb,
+                    row.get("note") or "",
+                    100 if confidence is None else confidence,
+                    row["created"] or "",
+                    tuple((name, row[name]) for name in extra if row[name] != "NULL"),
+                )
+        self._write_keys([sql for each in new_keys.values() for sql in each])
+        return tuple(found.values()), names
+
+    def _write_keys(self, wanted: Sequence[str]) -> None:
+        if wanted and self.is_writable:
+            with contextlib.suppress(NotWritable), self._transaction():  # the next reading tries
+                for sql in wanted:
+                    self._rows(sql)
+
+    def _label_rows(
+        self, table: str, fields: Sequence[str], extra: Sequence[str]
+    ) -> List[Tuple[int, Any, Dict[str, Any]]]:
+        """Return feature ids, geometries and values; those of other columns as SQL literals."""
+        columns = ["fid + 0 AS id", "geom", *fields]
+        columns += [
+            f"quote({label_sql.name(name)}) AS x{number}" for number, name in enumerate(extra)
+        ]
+        sql = f"SELECT {', '.join(columns)} FROM {table} ORDER BY fid"  # noqa: S608
+        problems: List[str] = []
+        found: List[Tuple[int, Any, Dict[str, Any]]] = []
+        with collected(problems):
+            result = self._dataset.ExecuteSQL(sql)
+            if result is not None:
+                for feature in result:
+                    values = [feature.GetField(index) for index in range(feature.GetFieldCount())]
+                    row = dict(zip((*fields, *extra), values[1:]))
+                    for name in _NUMBERS & row.keys():
+                        row[name] = _whole(row[name])
+                    found.append((values[0], _wkb(feature), row))
+                self._dataset.ReleaseResultSet(result)
+        if problems:
+            raise LabelsUnreadable(self._path, _sentence(problems[0]))
+        return found
+
+    def _known_fields(self, table: str) -> List[str]:
+        there = self._columns(table)
+        return [each for each in _FIELDS[table] if each in there]
+
+    def _columns(self, table: str) -> List[str]:
+        return [row[1] for row in self._rows(f"PRAGMA table_info({table})")]
+
+    def _select(self, table: str, fields: Sequence[str]) -> Rows:
+        return self._rows(f"SELECT {', '.join(fields)} FROM {table}")  # noqa: S608
+
+    def _meta(self) -> Dict[str, str]:
+        return {str(name): str(value) for name, value in self._select(META, _FIELDS[META])}
+
+    def _data_version(self) -> int:
+        """Return a number that changes when another connection writes."""
+        with contextlib.suppress(NotWritable):
+            return int(self._rows("PRAGMA data_version")[0][0])
+        return -1
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        problems: List[str] = []
+        with collected(problems):
+            self._dataset.StartTransaction()
+        try:
+            if problems:
+                raise NotWritable(self._path, _sentence(problems[-1]))
+            yield
+            with collected(problems):
+                self._dataset.CommitTransaction()
+            if problems:
+                raise NotWritable(self._path, _sentence(problems[-1]))
+        except BaseException:
+            with collected([]):
+                self._dataset.RollbackTransaction()
+            raise
+
+    def _rows(self, sql: str) -> Rows:
+        return _rows(self._path, self._dataset, sql)
+
+
+def copy(source: str, path: str) -> None:
+    """Write a copy of a label file as it is now, also while somebody writes to it.
+
+    Raises: LabelsUnreadable, NotWritable; what was begun stays behind.
+    """
+    _rows(path, _open(source, gdal.OF_READONLY), f"VACUUM INTO {label_sql.text(path)}")
+
+
+def checkpoint(path: str) -> bool:
+    """Bring the log into the file, so that a copy of the file alone has it all; on any thread.
+
+    Returns whether all of it is there; somebody who reads may be in the way.
+    """
+    dataset = _opened(path, gdal.OF_UPDATE)
+    if dataset is None:
+        return False
+    with contextlib.suppress(NotWritable):
+        _rows(path, dataset, "PRAGMA busy_timeout = 0")  # the next click must not wait for this
+        _rows(path, dataset, "PRAGMA wal_checkpoint(PASSIVE)")
+        # An empty log can't be taken for that of a file which somebody puts in the place of this.
+        rows = _rows(path, dataset, "PRAGMA wal_checkpoint(TRUNCATE)")
+        return not any(busy for busy, *_ in rows)
+    return False
+
+
+# --- a new file
+
+
+def create(path: str) -> None:
+    """Make an empty label file, whole or not at all. Raises: NotWritable."""
+    target = Path(path)
+    temporary = target.with_name(f".{target.stem}-{uuid.uuid4().hex[:8]}.gpkg")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(target.parent, os.W_OK):
+            raise NotWritable(path, "the folder takes no files")
+        problems: List[str] = []
+        with collected(problems):
+            _create(temporary)
+        if problems:
+            raise NotWritable(path, _sentence(problems[0]))
+        temporary.replace(target)
+    except OSError as error:
+        raise NotWritable(path, error.strerror or str(error)) from error
+    finally:
+        with contextlib.suppress(OSError):  # the usual case: it has been renamed
+            temporary.unlink()
+
+
+def _create(path: Path) -> None:
+    dataset = gdal.GetDriverByName("GPKG").Create(str(path), 0, 0, 0, gdal.GDT_Unknown)
+    for table, fields in _FIELDS.items():
+        kind = _KINDS.get(table, ogr.wkbNone)
+        crs = spatial_reference("EPSG:4326") if table in _KINDS else None
+        layer = dataset.CreateLayer(table, crs, kind, ["FID=fid", "GEOMETRY_NAME=geom"])
+        for name in fields:
+            layer.CreateField(_definition(name))
+        layer.SyncToDisk()
+    for table in _KINDS:
+        dataset.ExecuteSQL(f"CREATE INDEX {table}_key ON {table} (key)")
+    meta = {"schema_version": SCHEMA_VERSION, "next_class_id": 1}
+    for name, value in meta.items():
+        dataset.ExecuteSQL(f"INSERT INTO {META} (name, value) VALUES ('{name}', '{value}')")  # noqa: S608
+
+
+def _definition(name: str) -> ogr.FieldDefn:
+    if name == "hidden":
+        made = ogr.FieldDefn(name, ogr.OFTInteger)
+        made.SetSubType(ogr.OFSTBoolean)
+        return made
+    return ogr.FieldDefn(name, ogr.OFTInteger if name in _NUMBERS else ogr.OFTString)
+
+
+# --- opening
+
+
+def _open(path: str, mode: int) -> Any:  # noqa: ANN401 - GDAL has no types
+    problems: List[str] = []
+    with collected(problems):
+        dataset = gdal.OpenEx(path, gdal.OF_VECTOR | mode, ["GPKG"])
+    if dataset is None:
+        reason = _sentence(problems[0]) if problems else "it is no GeoPackage"
+        raise LabelsUnreadable(path, reason)
+    return dataset
+
+
+def _opened(path: str, mode: int) -> Any:  # noqa: ANN401 - GDAL has no types
+    with contextlib.suppress(LabelsUnreadable):
+        return _open(path, mode)
+    return None
+
+
+def _rows(path: str, dataset: Any, sql: str) -> Rows:  # noqa: ANN401 - GDAL has no types
+    """Run a statement and return its rows. Raises: NotWritable."""
+    problems: List[str] = []
+    rows: Rows = []
+    with collected(problems):
+        result = dataset.ExecuteSQL(sql)
+        if result is not None:
+            for feature in result:
+                count = feature.GetFieldCount()
+                rows.append(tuple(feature.GetField(index) for index in range(count)))
+            dataset.ReleaseResultSet(result)
+    if problems:
+        raise NotWritable(path, _sentence(problems[0]))
+    return rows
+
+
+def _identity(path: str) -> Tuple[int, int]:
+    with contextlib.suppress(OSError):
+        found = Path(path).stat()
+        return found.st_dev, found.st_ino
+    return 0, 0
+
+
+def _wkb(feature: ogr.Feature) -> Any:  # noqa: ANN401 - bytes or None
+    geometry = feature.GetGeometryRef()
+    if geometry is None or geometry.IsEmpty():
+        return None
+    if geometry.CoordinateDimension() > 2:
+        geometry.FlattenTo2D()
+    return bytes(geometry.ExportToWkb(ogr.wkbNDR))
+
+
+def _whole(value: Any) -> Any:  # noqa: ANN401 - a number or None
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _sentence(message: str) -> str:
+    return " ".join(message.split()).rstrip(".")

@@ -1,0 +1,325 @@
+# SPDX-FileCopyrightText: Tessera for QGIS contributors
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How labels and classes are kept: in memory, in the file, in the history of steps, on the map.
+
+What can be done to them is in `labels`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Dict, FrozenSet, Iterable, List, Optional, Sequence, Tuple
+
+from qgis.core import QgsProject
+from qgis.PyQt.QtCore import QObject, pyqtSignal
+
+from ..errors import NotWritable, TesseraError
+from ..values import LabelChange, LandClass, StoredClass
+from . import label_words
+from .label_file import TABLES
+from .label_history import History, Step
+from .label_layers import LabelLayers, default_styles
+from .label_rest import LabelRest
+from .label_rows import LabelRows, Pair
+
+if TYPE_CHECKING:
+    from ..engine.label_files import Contents, LabelFile
+
+PALETTE = (
+    "#4e79a7",
+    "#59a14f",
+    "#edc948",
+    "#e15759",
+    "#b07aa1",
+    "#f28e2b",
+    "#76b7b2",
+    "#9c755f",
+    "#ff9da7",
+    "#8cd17d",
+    "#499894",
+    "#bab0ac",
+)
+"""Colours of new classes, told apart also side by side on a map."""
+
+
+class LabelCore(QObject):
+    """Keeps labels and classes the same in memory and in the file, and remembers every step."""
+
+    changed = pyqtSignal()
+    """Labels or classes are other than before."""
+    selection_changed = pyqtSignal()
+
+    def __init__(self, parent: Optional[QObject] = None) -> None:
+        super().__init__(parent)
+        self._path = ""
+        self._file: Optional[LabelFile] = None
+        self._classes: Tuple[StoredClass, ...] = ()
+        self._next_class_id = 1
+        self._rows = LabelRows()
+        self._history = History()
+        self._selected: Tuple[str, ...] = ()
+        self._revision = 0
+        self._styled: Tuple[StoredClass, ...] = ()
+        self._layers = LabelLayers(self._edited)
+        self._rest = LabelRest(self._at_rest, self)
+        # The last thing that goes before GDAL does, which must find no file open.
+        QgsProject.instance().destroyed.connect(self._let_go)
+
+    # --- the file
+
+    @property
+    def path(self) -> str:
+        """The file in use; it is made with the first class."""
+        return self._path
+
+    @property
+    def revision(self) -> int:
+        """A number that grows with every change."""
+        return self._revision
+
+    def open(self, path: str) -> None:
+        """Use a label file, which need not be there yet. The same file again keeps undo.
+
+        Raises: LabelsUnreadable, and the file used before stays in use.
+        """
+        if self._file is not None and path == self._path and not self._file.is_other:
+            self.refresh()
+            return
+        file, contents = _open(path) if Path(path).exists() else (None, None)
+        self.close()
+        self._path, self._file = path, file
+        self._layers.use(path)
+        self._rest.use(path)
+        if contents is not None:
+            self._next_class_id = contents.next_class_id
+            self._classes = self._styled = self._with_unknown(contents)
+            self._rows = LabelRows(contents.labels)
+        self._tell()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._let_go()
+        self._next_class_id, self._styled = 1, ()
+        self._classes, self._rows, self._history = (), LabelRows(), History()
+        self._set_selection(())
+
+    def refresh(self) -> None:
+        """Take over what somebody else wrote to the file; undo takes it back as one step.
+
+        Raises: LabelsUnreadable, and everything stays as it was.
+        """
+        if self._file is not None:
+            if self._file.is_other and not self._file.is_gone:
+                self._file.close()
+                self._file = None  # as long as it is not known whether the other one can be read
+                self._file, contents = _open(self._path)
+            else:
+                contents = self._file.read()
+            self._next_class_id = max(self._next_class_id, contents.next_class_id)
+            classes = self._with_unknown(contents)
+            found = LabelChange(self._classes, classes, self._rows.differences(contents.labels))
+            if found:
+                self._take(found)
+                self._history.add(Step(label_words.by_others(), found))
+                self._tell()
+
+    # --- the classes
+
+    @property
+    def classes(self) -> Tuple[LandClass, ...]:
+        """The classes, in the person's order."""
+        return tuple(each.land_class for each in self._classes)
+
+    @property
+    def hidden(self) -> FrozenSet[int]:
+        """Ids of the classes that are not drawn."""
+        return frozenset(each.land_class.id for each in self._classes if each.hidden)
+
+    def land_class(self, class_id: int) -> Optional[LandClass]:
+        """Return a class, or None."""
+        return next((each for each in self.classes if each.id == class_id), None)
+
+    # --- the selection
+
+    @property
+    def selected(self) -> Tuple[str, ...]:
+        """Keys of the labels that are selected."""
+        return self._selected
+
+    def select(self, keys: Iterable[str]) -> None:
+        """Select these labels and no others; nothing is written."""
+        self._set_selection(label.key for label in self._rows.pick(keys))
+
+    # --- undo
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is something to undo."""
+        return self._history.last is not None
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is something to redo."""
+        return self._history.next is not None
+
+    @property
+    def undo_text(self) -> str:
+        """What undo takes back."""
+        return self._history.last.text if self._history.last else ""
+
+    @property
+    def redo_text(self) -> str:
+        """What redo brings back."""
+        return self._history.next.text if self._history.next else ""
+
+    def undo(self) -> None:
+        """Take back the last step. Raises: NotWritable.
+
+        If somebody else wrote meanwhile, that is shown instead, as a step that can be taken back.
+        """
+        if self._history.last is not None and not self._ready():
+            self._write(self._history.last.change.inverse)
+            self._history.went_back()
+            self._tell()
+
+    def redo(self) -> None:
+        """Bring back the step that was taken back last. Raises: NotWritable."""
+        if self._history.next is not None and not self._ready():
+            self._write(self._history.next.change)
+            self._history.went_on()
+            self._tell()
+
+    # --- the project
+
+    def show_in(self, project: QgsProject) -> None:
+        """Have the project show the labels, in the colours of the classes.
+
+        It is for every change: what is as it should be is left alone.
+        """
+        if self._file is not None:
+            self._layers.show(project, self.classes, self.hidden)
+
+    # --- changes
+
+    def _with_unknown(self, contents: Contents) -> Tuple[StoredClass, ...]:
+        """Return the classes, with those that somebody gave to labels by other means."""
+        classes = list(contents.classes)
+        for class_id, name in contents.names.items():
+            color = free_color([each.land_class for each in classes])
+            classes.append(StoredClass(LandClass(class_id, name, color)))
+        found = LabelChange(contents.classes, tuple(classes))
+        if found and self._file is not None:
+            with contextlib.suppress(NotWritable):  # they are found again the next time
+                self._file.write(found, self._next_class_id)
+        return found.classes_after
+
+    def _ensure_file(self) -> None:
+        from ..engine import label_files  # noqa: PLC0415 - light plugin load
+
+        if self._file is None:
+            if not Path(self._path).exists():
+                label_files.create(self._path)
+            self.open(self._path)  # it may have been made by another QGIS meanwhile
+        self._ready()
+
+    def _ready(self) -> bool:
+        """Take over what somebody else wrote; return whether there was something.
+
+        Raises: NotWritable if there is no file, or it can't be read any more.
+        """
+        if self._file is None or self._file.is_gone:
+            raise NotWritable(self._path, "the file is gone")
+        if not self._file.is_changed and not self._file.is_other:
+            return False
+        before = self._history.last
+        try:
+            self.refresh()
+        except TesseraError as error:
+            raise NotWritable(self._path, str(error)) from error
+        return self._history.last is not before
+
+    def _do(
+        self,
+        text: str,
+        labels: Sequence[Pair] = (),
+        classes: Optional[Iterable[StoredClass]] = None,
+    ) -> None:
+        """Make a change that is a step of undo; one that changes nothing is none."""
+        after = self._classes if classes is None else tuple(classes)
+        pairs = tuple(pair for pair in labels if pair[0] != pair[1])
+        change = LabelChange(self._classes, after, pairs)
+        if change:
+            self._write(change)
+            self._history.add(Step(text, change))
+            self._tell()
+
+    def _write(self, change: LabelChange) -> None:
+        if self._file is None:
+            raise NotWritable(self._path, "the file is gone")
+        ids = (each.land_class.id for each in change.classes_after)
+        next_class_id = max([self._next_class_id, *(each + 1 for each in ids)])
+        self._file.write(change, next_class_id)
+        self._next_class_id = next_class_id
+        self._take(change)
+        self._rest.start()
+
+    def _take(self, change: LabelChange) -> None:
+        """Have in memory what is in the file."""
+        self._rows.apply(change.labels)
+        self._classes = change.classes_after
+        touched = {each.table for pair in change.labels for each in pair if each is not None}
+        self._layers.touch(sorted(touched))
+
+    def _tell(self) -> None:
+        self._revision += 1
+        if any(key not in self._rows for key in self._selected):
+            self.select(self._selected)
+        self.changed.emit()
+
+    def _set_selection(self, keys: Iterable[str]) -> None:
+        before, self._selected = self._selected, tuple(keys)
+        if self._selected != before:
+            self._layers.select(self._selected_ids())
+            self.selection_changed.emit()
+
+    def _selected_ids(self) -> Dict[str, List[int]]:
+        found: Dict[str, List[int]] = {}
+        chosen = self._rows.pick(self._selected)
+        with contextlib.suppress(NotWritable):  # the selection is no more than seen
+            for table in TABLES:
+                keys = [each.key for each in chosen if each.table == table]
+                if keys and self._file is not None:
+                    found[table] = self._file.feature_ids(table, keys)
+        return found
+
+    def _let_go(self) -> None:
+        self._rest.close()
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+    def _at_rest(self) -> None:
+        self._layers.count()
+        if self._file is not None and self._classes != self._styled:
+            self._styled = self._classes
+            with contextlib.suppress(NotWritable):  # it is no more than a courtesy
+                self._file.write_styles(default_styles(self.classes, self.hidden))
+
+    def _edited(self) -> None:
+        with contextlib.suppress(TesseraError):  # the next change will tell
+            self.refresh()
+
+
+def _open(path: str) -> Tuple[LabelFile, Contents]:
+    from ..engine.label_files import LabelFile  # noqa: PLC0415 - light plugin load
+
+    file = LabelFile(path)
+    return file, file.read()
+
+
+def free_color(classes: Sequence[LandClass]) -> str:
+    """Return a colour that none of the classes has, as long as there is one."""
+    used = {each.color.lower() for each in classes}
+    free = [color for color in PALETTE if color not in used]
+    return free[0] if free else PALETTE[len(used) % len(PALETTE)]
