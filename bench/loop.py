@@ -73,7 +73,10 @@ def main():
         sys.exit(subprocess.run([*DISPLAY, *command], check=False).returncode)
     build_zip.build(build_zip.ROOT / "build" / "tessera.zip")
     window = area()
-    middle = [PIXEL_M * (window.col + window.width / 2), -PIXEL_M * (window.row + window.height / 2)]
+    middle = [
+        PIXEL_M * (window.col + window.width / 2),
+        -PIXEL_M * (window.row + window.height / 2),
+    ]
     with tempfile.TemporaryDirectory() as temporary, Server() as server:
         folder = Path(temporary)
         cache = folder / "cache"

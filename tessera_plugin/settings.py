@@ -104,7 +104,7 @@ class Settings:
     """Whether the map is classified after every label."""
     live_mode: str = "classes"
     """What the live map shows."""
-    live_opacity: int = 65
+    live_opacity: int = 80
     """How opaque the live map is, in percent."""
     map_choices: str = ""
     """What is written with a map, where it is not the default, as JSON."""

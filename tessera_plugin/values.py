@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import Iterator, Optional, Tuple
+from typing import Dict, Iterator, Optional, Tuple
 
 PIXEL_M = 10
 """Edge of a pixel of the zone grid."""
@@ -301,3 +301,12 @@ class LabelChange:
         """The change that takes this one back."""
         labels = tuple((after, before) for before, after in self.labels)
         return LabelChange(self.classes_after, self.classes_before, labels)
+
+    def then(self, later: LabelChange) -> LabelChange:
+        """Return what this change and a later one do together."""
+        pairs: Dict[str, Tuple[Optional[StoredLabel], Optional[StoredLabel]]] = {}
+        for before, after in (*self.labels, *later.labels):
+            key = before.key if before is not None else after.key if after is not None else ""
+            pairs[key] = (pairs[key][0] if key in pairs else before, after)
+        labels = tuple(pair for pair in pairs.values() if pair[0] != pair[1])
+        return LabelChange(self.classes_before, later.classes_after, labels)

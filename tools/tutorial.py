@@ -91,6 +91,8 @@ def plan_of(archive: SampleArchive, folder: Path) -> Dict[str, Any]:
         "places": [(p.lon, p.lat, NAMES[p.class_id]) for p in seen],
         "roomy": {name: roomy(archive, inner, number) for number, name in NAMES.items()},
         "least_live": 0.6,
+        "least_map": 0.6,
+        "kinds": 5,
         **survey,
     }
 
@@ -151,6 +153,7 @@ def write_survey(
     becomes = {words: NAMES[number] for words, number in SURVEY.items()}
     return {
         "survey": str(path),
+        "year_field": "seen",
         "becomes": {**becomes, "cloud": "Leave out"},
         "imported": sum(each["cover"] != "cloud" for each in rows),
         "conflict": "Settlements",

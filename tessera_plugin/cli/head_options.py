@@ -13,6 +13,7 @@ from ..engine.head_comparison import NAMES
 from ..engine.heads.base import KINDS
 from ..engine.train_params import TrainParams
 from . import head_commands as commands
+from . import library_commands
 from .values import count, share, years_of
 
 _OWN = ("kind", "seed", "test_share")
@@ -45,6 +46,7 @@ def add_to(
                          help="also: accuracy against the number of labels")  # fmt: skip
     compare.add_argument("--repeats", type=count, default=5, metavar="N", help="of the curve")
     compare.set_defaults(run=commands.compare_heads)
+    library_commands.add_to(adding)
 
 
 def kinds(text: str) -> Tuple[str, ...]:

@@ -74,7 +74,8 @@ def _request(options: argparse.Namespace, teller: Teller) -> ClassifyRequest:
 
 
 def _area(options: argparse.Namespace) -> Area:
-    return load_polygons(options.polygon) if options.polygon else options.bbox  # type: ignore[no-any-return]
+    area: Area = load_polygons(options.polygon) if options.polygon else options.bbox
+    return area
 
 
 def _labels(options: argparse.Namespace) -> Optional[Labels]:

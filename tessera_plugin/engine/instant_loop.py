@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from ..errors import NoLabels, NoUsableLabels, TesseraError, TooFewLabels
 from ..io.sources.base import EmbeddingSource
 from ..progress import Report, silent
-from ..values import Access, State, Window
+from ..values import BLOCK_PX, Access, State, Window
 from .embeddings import open_source
+from .heads.background import Background
 from .heads.base import Head
 from .label_values import KnownPixels
 from .labels import Labels
@@ -105,10 +106,21 @@ News = Union[LiveState, LivePicture]
 Tell = Callable[[News], None]
 
 
+Opener = Callable[[LoopRequest], EmbeddingSource]
+"""Opens the source of a request. Raises: TesseraError."""
+
+
+def _opened(request: LoopRequest) -> EmbeddingSource:
+    """Return the source as it is in the cache: a live map asks nobody."""
+    access = replace(request.access, offline=True)
+    return open_source(request.dataset, request.year, access, request.depth)
+
+
 class InstantLoop:
     """Keeps a live map up to date. For one thread; `some_cells` may be called from any."""
 
-    def __init__(self) -> None:
+    def __init__(self, opener: Optional[Opener] = None) -> None:
+        self._opener: Opener = opener or _opened
         self._place: Tuple[object, ...] = ()
         self._arrived = 0
         self._source: Optional[EmbeddingSource] = None
@@ -118,6 +130,8 @@ class InstantLoop:
         self._known = KnownPixels()
         self._around: Kept = {}
         """What was read of the blocks around labels."""
+        self._ground: Optional[Tuple[bytes, Optional[Background]]] = None
+        """Those blocks, and what they tell."""
         self._labels: Optional[Labels] = None
         self._sampling = SampleParams()
         self._state: Optional[LiveState] = None
@@ -142,8 +156,8 @@ class InstantLoop:
             self._score_all(scorer, report)
             self._draw(request, state, tell, is_whole=self._cells.is_read())
         if not self._is_told:
+            tell(state)  # may raise: then it is told with the next request
             self._is_told = True
-            tell(state)
         if request.labels.classes and self._view_lack is None:
             self._read(request, state, tell, report)
 
@@ -170,9 +184,8 @@ class InstantLoop:
         if before is not None:
             before.close()
         lack: Optional[TesseraError] = None
-        access = replace(request.access, offline=True)
         try:
-            self._source = open_source(request.dataset, request.year, access, request.depth)
+            self._source = self._opener(request)
         except TesseraError as error:
             lack = error
         after = self._source
@@ -184,6 +197,7 @@ class InstantLoop:
         self._cells.ask_again()
         self._known.forget_missing()
         self._around.clear()
+        self._ground = None
         self._labels, self._state = None, _state(request, lack=lack)
         self._place, self._arrived = request.place, request.arrived
 
@@ -212,12 +226,21 @@ class InstantLoop:
             pixels = label_pixels(request.labels, request.sampling, report)
             values = self._known.values(pixels, source, report)
             samples = matrix_of(request.labels, pixels, values, request.dataset, request.year)
-            around = background_of(source, samples, report, kept=self._around)
-            samples = replace(samples, background=around)
+            samples = replace(samples, background=self._background(source, samples, report))
             head = fit_at_once(samples, _PARAMS, report)
         except (NoLabels, NoUsableLabels, TooFewLabels) as error:
             return _state(request, samples=samples, lack=error)
         return _state(request, head, samples)
+
+    def _background(
+        self, source: EmbeddingSource, samples: Samples, report: Report
+    ) -> Optional[Background]:
+        """Return what `background_of` gives: the same as long as labels lie in the same blocks."""
+        places = np.column_stack([samples.zone, samples.row // BLOCK_PX, samples.col // BLOCK_PX])
+        key = np.unique(places, axis=0).tobytes()
+        if self._ground is None or self._ground[0] != key:
+            self._ground = key, background_of(source, samples, report, kept=self._around)
+        return self._ground[1]
 
     def _chosen(self, state: LiveState, mode: str) -> Optional[Scorer]:
         """Return what gives cells their values, the same one as long as nothing changes."""

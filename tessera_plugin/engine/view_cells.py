@@ -191,7 +191,7 @@ class ViewCells:
         if size.pixels > MOST_PX:
             raise ExtentTooLarge(size.pixels, size.bytes, MOST_PX)
         screen = Screen.of(view.shown, view.width, view.height)
-        seen = [_Seen.of(screen, window, strip=len(windows) > 1) for window in windows]
+        seen = [_Seen.of(screen, _wider(each), strip=len(windows) > 1) for each in windows]
         places = _fitted([each for each in seen if each.lattices], self.depth)
         with self._lock:
             self._hold(places)
@@ -306,6 +306,12 @@ class _Place:
     @property
     def cells(self) -> int:
         return (self.size[0] + SPARE_CELLS) * (self.size[1] + SPARE_CELLS)
+
+
+def _wider(window: Window) -> Window:
+    """Return a window with the pixels around it: at the screen's edge less than half of one is seen."""
+    row, col, (height, width) = window.row - 1, window.col - 1, window.shape
+    return Window(window.zone, row, col, height + 2, width + 2)
 
 
 def _fitted(seen: Sequence[_Seen], depth: int) -> List[_Place]:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any, Callable, List, Optional, Sequence
 
@@ -124,8 +123,8 @@ class ClassesPanel(QWidget):
         return [each for each in found if each is not None]
 
     def _hide(self, hidden: bool) -> None:  # noqa: FBT001 - a signal's
-        for each in self._selected():
-            self._hide_one(each.id, hidden)
+        ids = [each.id for each in self._selected()]
+        self._attempt(lambda: self._store.hide_classes(ids, hidden))
 
     def _hide_one(self, class_id: int, hidden: bool) -> None:  # noqa: FBT001 - a signal's
         self._attempt(lambda: self._store.hide_class(class_id, hidden))
@@ -146,22 +145,16 @@ class ClassesPanel(QWidget):
 
     def _remove(self) -> None:
         chosen = self._selected()
-        if not chosen or not self._sure(chosen):
-            return
-        for class_id in [each.id for each in chosen]:
-            if not self._tried(partial(self._store.remove_class, class_id)):
-                return
+        if chosen and self._sure(chosen):
+            self._attempt(lambda: self._store.remove_classes([each.id for each in chosen]))
 
     def _sure(self, chosen: Sequence[LandClass]) -> bool:
         number = sum(self._store.counts.get(each.id, 0) for each in chosen)
         if not number:
             return True
-        template = (
-            self.tr("Remove {} with {}? Undo brings them back.")
-            if len(chosen) == 1
-            else self.tr("Remove {} with {}? Undo brings them back, a class at a time.")
+        question = self.tr("Remove {} with {}? Undo brings them back.").format(
+            self._names(chosen), text.labels(number)
         )
-        question = template.format(self._names(chosen), text.labels(number))
         answer = QMessageBox.question(self, self.tr("Remove class"), question)
         return bool(answer == QMessageBox.StandardButton.Yes)
 

@@ -173,19 +173,20 @@ class ClustersPart(QObject):
 
         store = self._stage.session.labels
         pairs = tuple(dict.fromkeys((each.name, each.color) for each in wanted.values()))
-        store.add_classes(pairs)
-        ids = {each.name.casefold(): each.id for each in store.classes}
-        store.add_labels(
-            [
-                NewLabel(
-                    QgsGeometry.fromPointXY(QgsPointXY(each.lon, each.lat)),
-                    ids[wanted[each.cluster].name.casefold()],
-                    year,
-                    note=self.tr("from cluster {}").format(each.cluster),
-                )
-                for each in places
-            ]
-        )
+        with store.one_step(self.tr("classes of clusters")):
+            store.add_classes(pairs)
+            ids = {each.name.casefold(): each.id for each in store.classes}
+            store.add_labels(
+                [
+                    NewLabel(
+                        QgsGeometry.fromPointXY(QgsPointXY(each.lon, each.lat)),
+                        ids[wanted[each.cluster].name.casefold()],
+                        year,
+                        note=self.tr("from cluster {}").format(each.cluster),
+                    )
+                    for each in places
+                ]
+            )
         self._stage.say(
             self.tr(
                 "Classes: {}, labels: {}. Next: look at them on the Labels page, move or remove what "

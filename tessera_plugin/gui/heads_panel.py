@@ -382,7 +382,7 @@ class HeadWindow(QDialog):
         self.setObjectName("headWindow")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(title)
-        self.resize(640, 520)
+        self.resize(640, 600)
         told = QTextBrowser(self)
         told.setObjectName("headText")
         told.setOpenLinks(False)

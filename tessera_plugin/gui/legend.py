@@ -42,9 +42,10 @@ class Legend(QFrame):
     closed = pyqtSignal()
     """The person closed it; it stays away until `setVisible(True)`."""
 
-    def __init__(self, canvas: QgsMapCanvas) -> None:
+    def __init__(self, canvas: QgsMapCanvas, name: str) -> None:
+        """Be known by `name` among what lies on the map: there may be several."""
         super().__init__(canvas)
-        self.setObjectName("TesseraLegend")
+        self.setObjectName(name)
         self._canvas = canvas
         self._is_wanted = True
         self._title = QLabel(self)

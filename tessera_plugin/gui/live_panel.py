@@ -46,7 +46,7 @@ class LivePanel(QGroupBox):
         self._frame: Optional[Frame] = None
         self._legend_of = ""
         self.loop = LiveLoop(session, self)
-        self._legend = Legend(iface.mapCanvas())
+        self._legend = Legend(iface.mapCanvas(), "TesseraLiveLegend")
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(SETTLE_MS)

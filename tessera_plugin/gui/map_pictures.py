@@ -27,7 +27,7 @@ class MapPictures(QObject):
     def __init__(self, canvas: QgsMapCanvas, parent: QObject) -> None:
         super().__init__(parent)
         self._book = OverlayBook(canvas, self)
-        self._legend = Legend(canvas)
+        self._legend = Legend(canvas, "TesseraLegend")
         self._legend.closed.connect(self.legend_closed)
 
     @property

@@ -446,7 +446,9 @@ def _head_export_differs(error: errors.HeadExportDiffers) -> Told:
             "The ONNX file was not kept: ONNX Runtime gives other answers than the head "
             "(probabilities differ by up to {}).",
         ).format(text.decimal(error.worst, 5)),
-        translate("Messages", "Repair or reinstall the add-on from the dock's menu, and try again."),
+        translate(
+            "Messages", "Repair or reinstall the add-on from the dock's menu, and try again."
+        ),
     )
 
 

@@ -59,7 +59,9 @@ class NextPanel(QGroupBox):
         self._asked: Optional[Place] = None
         self._done: Set[Tuple[float, float]] = set()
         self._is_going_on = False
+        self._answered_at = 0  # revision of the labels with the last answer
         self._is_stale = True
+        self._said = ""
         self._buttons: List[QPushButton] = []
         row = self.nextList.fontMetrics().height() + 8
         self.nextList.setFixedHeight(ROWS_SHOWN * row)
@@ -107,6 +109,7 @@ class NextPanel(QGroupBox):
         if messages.attempt(bar, lambda: store.add_label(point, class_id, year)) is None:
             self._is_going_on = False
             return
+        self._answered_at = store.revision
         self._forget(place)
         self._rest()
         if self._is_going_on:
@@ -187,16 +190,16 @@ class NextPanel(QGroupBox):
     def _rest(self, told: str = "") -> None:
         """Ask nothing."""
         self._asked = None
+        self._said = told
         self._marker.clear()
         self._show_answers()
         self.nextList.setVisible(bool(self._places))
-        self.nextState.setText(told)
-        self.nextState.setVisible(True)
         self._enable()
 
     def _show_answers(self) -> None:
         for button in self._buttons:
             self.nextAnswers.removeWidget(button)
+            button.setParent(None)  # nobody is to find it any more
             button.deleteLater()
         self._buttons = []
         if self._asked is None:
@@ -265,8 +268,8 @@ class NextPanel(QGroupBox):
     def _learnt(self, state: LiveState) -> None:
         self._is_stale = True
         self._enable()
-        is_newest = state.revision == self._session.labels.revision
-        if self._is_going_on and is_newest and state.head is not None:
+        has_learnt = state.revision >= self._answered_at
+        if self._is_going_on and has_learnt and state.head is not None:
             self._is_going_on = False
             self._look()
 
@@ -295,14 +298,11 @@ class NextPanel(QGroupBox):
     def _enable(self) -> None:
         lack = self._lack()
         self.nextPlaceButton.setEnabled(not lack)
-        self.nextPlaceButton.setToolTip(
-            lack or self.tr("Go to the place where a label helps most, and say what is there")
-        )
-        if self._asked is None and not self._is_going_on and (lack or not self.nextState.text()):
-            self.nextState.setText(
-                lack
-                or self.tr("Goes to what is uncertain or unlike any label, and asks for its class.")
-            )
+        about = self.tr("Go to the place where a label helps most, and say what is there")
+        self.nextPlaceButton.setToolTip(lack or about)
+        if self._asked is None and not self._is_going_on:
+            intro = self.tr("Goes to what is uncertain or unlike any label, and asks for its class.")
+            self.nextState.setText(lack or self._said or intro)
 
     def _lack(self) -> str:
         """Return what is missing; empty where there is a head."""

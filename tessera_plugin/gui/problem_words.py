@@ -25,8 +25,8 @@ def headline(labels: int, waiting: int) -> str:
     if labels:
         return _tr("{} labels need a look").format(text.count(labels))
     if waiting == 1:
-        return _tr("1 label lies where nothing is fetched yet")
-    return _tr("{} labels lie where nothing is fetched yet").format(text.count(waiting))
+        return _tr("1 label is not fetched yet")
+    return _tr("{} labels are not fetched yet").format(text.count(waiting))
 
 
 def group(kind: str, year: int) -> str:

@@ -62,9 +62,9 @@ def copy_store(source: str, path: str) -> None:
         raise NotWritable(path, "it is the label file in use")
     staged = files.staging_folder(target)
     try:
-        copy = staged / target.name
-        label_file.copy(source, str(copy))
-        copy.replace(target)
+        whole = staged / target.name
+        label_file.copy(source, str(whole))
+        whole.replace(target)
     except LabelsUnreadable as error:
         raise NotWritable(path, error.reason) from error
     except OSError as error:

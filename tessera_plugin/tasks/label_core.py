@@ -9,7 +9,17 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, FrozenSet, Iterable, List, Optional, Sequence, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Dict,
+    FrozenSet,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from qgis.core import QgsProject
 from qgis.PyQt.QtCore import QObject, pyqtSignal
@@ -58,6 +68,7 @@ class LabelCore(QObject):
         self._next_class_id = 1
         self._rows = LabelRows()
         self._history = History()
+        self._joined: Optional[LabelChange] = None
         self._selected: Tuple[str, ...] = ()
         self._revision = 0
         self._styled: Tuple[StoredClass, ...] = ()
@@ -190,6 +201,31 @@ class LabelCore(QObject):
             self._history.went_on()
             self._tell()
 
+    @contextlib.contextmanager
+    def one_step(self, text: str) -> Iterator[None]:
+        """Make one step of undo, called `text`, and one transaction of all that is done inside.
+
+        If it can't be written, or what is done inside raises, nothing is other than before.
+        Raises: NotWritable.
+        """
+        self._ensure_file()
+        next_class_id = self._next_class_id
+        joined = self._joined = LabelChange(self._classes, self._classes)
+        try:
+            yield
+            joined = self._joined
+            if joined:
+                self._put(joined)
+        except BaseException:
+            self._take(self._joined.inverse)
+            self._next_class_id = next_class_id
+            raise
+        finally:
+            self._joined = None
+        if joined:
+            self._history.add(Step(text, joined))
+            self._tell()
+
     # --- the project
 
     def show_in(self, project: QgsProject) -> None:
@@ -228,6 +264,8 @@ class LabelCore(QObject):
 
         Raises: NotWritable if there is no file, or it can't be read any more.
         """
+        if self._joined is not None:  # it was looked at when the step began
+            return False
         if self._file is None or self._file.is_gone:
             raise NotWritable(self._path, "the file is gone")
         if not self._file.is_changed and not self._file.is_other:
@@ -249,20 +287,34 @@ class LabelCore(QObject):
         after = self._classes if classes is None else tuple(classes)
         pairs = tuple(pair for pair in labels if pair[0] != pair[1])
         change = LabelChange(self._classes, after, pairs)
-        if change:
-            self._write(change)
-            self._history.add(Step(text, change))
-            self._tell()
+        if not change:
+            return
+        if self._joined is not None:
+            self._take(change)
+            self._joined = self._joined.then(change)
+            self._next_class_id = self._free_class_id(change)
+            return
+        self._write(change)
+        self._history.add(Step(text, change))
+        self._tell()
 
     def _write(self, change: LabelChange) -> None:
+        self._put(change)
+        self._take(change)
+
+    def _put(self, change: LabelChange) -> None:
+        """Bring a change into the file."""
         if self._file is None:
             raise NotWritable(self._path, "the file is gone")
-        ids = (each.land_class.id for each in change.classes_after)
-        next_class_id = max([self._next_class_id, *(each + 1 for each in ids)])
+        next_class_id = self._free_class_id(change)
         self._file.write(change, next_class_id)
         self._next_class_id = next_class_id
-        self._take(change)
         self._rest.start()
+
+    def _free_class_id(self, change: LabelChange) -> int:
+        """Return an id greater than every one that was ever given, the change's too."""
+        ids = (each.land_class.id for each in change.classes_after)
+        return max([self._next_class_id, *(each + 1 for each in ids)])
 
     def _take(self, change: LabelChange) -> None:
         """Have in memory what is in the file."""

@@ -22,10 +22,9 @@ from qgis.core import (
 from qgis.PyQt.QtCore import QCoreApplication, QDate, QDateTime, Qt, QVariant
 
 from ..progress import Report
-from ..values import Extent
-from . import layers, snapshot
+from ..values import POINTS, POLYGONS, Extent
+from . import label_words, layers, snapshot
 from .base import EngineTask
-from ..values import POINTS, POLYGONS
 from .labels import LabelStore, NewLabel
 
 if TYPE_CHECKING:
@@ -217,16 +216,20 @@ def plan(store: LabelStore, found: Found, targets: Mapping[str, Target], year: i
 
 
 def carry_out(store: LabelStore, wanted: ImportPlan) -> int:
-    """Make the classes and labels of a plan; return how many labels. Raises: NotWritable."""
-    made = store.add_classes(wanted.new_classes) if wanted.new_classes else ()
-    ids = {each.name.casefold(): each.id for each in (*made, *store.classes)}
+    """Make the classes and labels of a plan, as one step of undo; return how many labels.
+
+    Raises: NotWritable.
+    """
     labels: List[NewLabel] = []
-    for each in wanted.labels:
-        geometry = QgsGeometry()
-        geometry.fromWkb(each.wkb)
-        class_id = each.class_id or ids[each.class_name.casefold()]
-        labels.append(NewLabel(geometry, class_id, each.year, each.note, each.confidence))
-    store.add_labels(labels)
+    with store.one_step(label_words.imported(len(wanted.labels))):
+        made = store.add_classes(wanted.new_classes) if wanted.new_classes else ()
+        ids = {each.name.casefold(): each.id for each in (*made, *store.classes)}
+        for each in wanted.labels:
+            geometry = QgsGeometry()
+            geometry.fromWkb(each.wkb)
+            class_id = each.class_id or ids[each.class_name.casefold()]
+            labels.append(NewLabel(geometry, class_id, each.year, each.note, each.confidence))
+        store.add_labels(labels)
     return len(labels)
 
 

@@ -74,14 +74,22 @@ def merged(gone: Sequence[LandClass], into: LandClass) -> str:
     return _tr("merging {} into {}").format(", ".join(each.name for each in gone), into.name)
 
 
-def hidden(land_class: LandClass, *, is_hidden: bool) -> str:
-    """Return what hiding and showing a class is called."""
-    return (_tr("hiding {}") if is_hidden else _tr("showing {}")).format(land_class.name)
+def hidden(classes: Sequence[LandClass], *, is_hidden: bool) -> str:
+    """Return what hiding and showing classes is called."""
+    names = ", ".join(each.name for each in classes)
+    return (_tr("hiding {}") if is_hidden else _tr("showing {}")).format(names)
 
 
-def class_removed(land_class: LandClass) -> str:
-    """Return what the removal of a class is called."""
-    return _tr("removing the class {}").format(land_class.name)
+def classes_removed(gone: Sequence[LandClass]) -> str:
+    """Return what the removal of classes is called."""
+    if len(gone) == 1:
+        return _tr("removing the class {}").format(gone[0].name)
+    return _tr("removing {} classes").format(len(gone))
+
+
+def imported(number: int) -> str:
+    """Return what the import of labels is called, with the classes that it makes."""
+    return _tr("importing a label") if number == 1 else _tr("importing {} labels").format(number)
 
 
 def by_others() -> str:

@@ -104,18 +104,28 @@ class LabelStore(LabelCore):
 
     def hide_class(self, class_id: int, hidden: bool) -> None:  # noqa: FBT001 - it is set as told
         """Draw a class no more, or again; it is learnt all the same. Raises: NotWritable."""
+        self.hide_classes([class_id], hidden)
+
+    def hide_classes(self, class_ids: Iterable[int], hidden: bool) -> None:  # noqa: FBT001 - as above
+        """Draw classes no more, or again, as one step. Raises: NotWritable."""
         self._ready()
-        before = self._class(class_id)
-        text = label_words.hidden(before.land_class, is_hidden=hidden)
-        self._do(text, classes=self._with(before, replace(before, hidden=hidden)))
+        told = [self._class(each) for each in class_ids]
+        text = label_words.hidden([each.land_class for each in told], is_hidden=hidden)
+        after = [replace(each, hidden=hidden) if each in told else each for each in self._classes]
+        self._do(text, classes=after)
 
     def remove_class(self, class_id: int) -> None:
         """Remove a class and all its labels; undo brings them back. Raises: NotWritable."""
+        self.remove_classes([class_id])
+
+    def remove_classes(self, class_ids: Iterable[int]) -> None:
+        """Remove classes and all their labels, as one step. Raises: NotWritable."""
         self._ready()
-        gone = self._class(class_id)
-        pairs = [(each, None) for each in self._rows if each.class_id == class_id]
-        kept = [each for each in self._classes if each is not gone]
-        self._do(label_words.class_removed(gone.land_class), pairs, kept)
+        gone = [self._class(each) for each in class_ids]
+        ids = {each.land_class.id for each in gone}
+        pairs = [(each, None) for each in self._rows if each.class_id in ids]
+        kept = [each for each in self._classes if each not in gone]
+        self._do(label_words.classes_removed([each.land_class for each in gone]), pairs, kept)
 
     # --- what the labels are
 

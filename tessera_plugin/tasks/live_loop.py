@@ -209,16 +209,22 @@ class LiveLoop(QObject):
         )  # fmt: skip
 
     def _tell(self, answer: _Answer) -> None:
-        """Hand on what the thread made, unless something newer is wanted. On the GUI thread."""
-        if self._is_closed or answer.turn != self._worker.turn:
+        """Hand on what the thread made. On the GUI thread.
+
+        A picture is dropped where something newer is wanted. A state never is: it is told once, and
+        a map that was moved meanwhile is no reason to train again.
+        """
+        if self._is_closed:
             return
-        if answer.error is not None:
+        if answer.state is not None:
+            self._state = answer.state
+            self.updated.emit(answer.state)
+        elif answer.turn != self._worker.turn:
+            return
+        elif answer.error is not None:
             self.failed.emit(answer.error)
         elif answer.frame is not None:
             self.drawn.emit(answer.frame)
-        elif answer.state is not None:
-            self._state = answer.state
-            self.updated.emit(answer.state)
 
 
 class _Answers(QObject):

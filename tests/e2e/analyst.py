@@ -4,6 +4,7 @@
 
 from pathlib import Path
 
+from analyst_explore import Exploring
 from analyst_labels import Labelling
 from analyst_maps import Mapping
 from dock_steps import LABELS, Dock
@@ -21,6 +22,7 @@ def analyst(plan):
     person.tidy()
     person.zoom_to(*plan["bbox"])
     labelling, mapping = Labelling(person, dock, plan), Mapping(person, dock, plan)
+    exploring = Exploring(person, dock, plan)
     timed("idle", lambda: idle(person))
     timed("open", dock.open)
     timed("look", lambda: dock.look_what_is_there(plan["dataset"], plan["year"]))
@@ -32,10 +34,12 @@ def analyst(plan):
     for name in ("classes", "points", "shapes", "similar", "live", "changes", "next_places",
                  "import_labels", "problems"):  # fmt: skip
         timed(name, getattr(labelling, name))
-    for name in ("train_at_random", "train_by_blocks", "matrix", "classify"):
+        if name == plan.get("stop"):
+            return {}
+    for name in ("train_at_random", "train_by_blocks", "matrix", "compare", "learning_curve", "classify"):
         timed(name, getattr(mapping, name))
-    person.rendered()
-    person.shoot("map")
+    for name in ("colors", "similarity", "clusters", "years"):
+        timed(name, getattr(exploring, name))
     return {"steps": timed.done, "memory": memory(), "files": dock.files()}
 
 

@@ -261,6 +261,13 @@ class Labelling:
         person.click("importBrowseButton")
         table, note = person.find("importTable"), person.find("importNoteText")
         person.wait(lambda: table.rowCount() == len(self.plan["becomes"]), 30, "the values")
+        popups.key_to(person.find("importYearCombo"), self.plan["year_field"])
+        bar = person.find("importBar")
+        QTest.qWait(300)  # it reads the file again
+        person.wait(
+            lambda: not bar.isVisible() and table.rowCount() == len(self.plan["becomes"]),
+            30, "the values again",
+        )  # fmt: skip
         for row in range(table.rowCount()):
             becomes = self.plan["becomes"][table.item(row, 0).text()]
             combo = person.find(f"importBecomes{row}")

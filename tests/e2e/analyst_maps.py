@@ -9,13 +9,13 @@ from dock_steps import MAP
 from evidence import LabelFile, Land, layer
 from osgeo import gdal, ogr
 from person import StepFailed
-from qgis.gui import QgsCollapsibleGroupBoxBasic
-from qgis.PyQt.QtCore import Qt
+from qgis.PyQt.QtCore import QPoint, Qt
 from qgis.PyQt.QtTest import QTest
 from qgis.PyQt.QtWidgets import QApplication, QScrollArea
 
 LEFT = Qt.MouseButton.LeftButton
-UNCERTAIN = "Uncertain"
+BESIDE = {"confidence": 1, "margin": 1, "novelty": 1, "probabilities": 6}
+"""What is written beside a map, and how many bands it has."""
 
 
 class Mapping:
@@ -78,6 +78,33 @@ class Mapping:
         person.zoom_to(*self.plan["bbox"])
         return told.text()
 
+    def compare(self):
+        """Test all kinds of heads on the same parts of the labels."""
+        person = self.person
+        self.dock.unfold("compareGroup")
+        button = person.find("compareKindsButton")
+        self._bring_into_sight(button)
+        person.click("compareKindsButton")
+        table, told = person.find("kindsTable"), person.find("kindsSentence")
+        person.wait(lambda: told.isVisible() and "Tested by" in told.text(), 120, "a comparison")
+        rows = {table.item(row, 0).text(): table.item(row, 1).text()
+                for row in range(table.rowCount())}  # fmt: skip
+        tried = [words for words in rows.values() if "±" in words]
+        if len(tried) != self.plan["kinds"]:
+            raise StepFailed(f"not all kinds were tried: {rows}")
+        return [rows, told.text()]
+
+    def learning_curve(self):
+        """See whether more labels would help."""
+        person = self.person
+        self._bring_into_sight(person.find("moreLabelsHelpButton"))
+        person.click("moreLabelsHelpButton")
+        told = person.find("curveSentence")
+        person.wait(lambda: told.isVisible() and "tested by" in told.text(), 120, "a curve")
+        self._bring_into_sight(told)
+        self.shoot("compare")
+        return told.text()
+
     # --- maps
 
     def classify(self):
@@ -86,8 +113,8 @@ class Mapping:
         self.dock.page(MAP)
         popups.menu(lambda: person.click("mapYearsButton"), str(plan["other_year"]))
         group = person.find("mapOptionsGroup")
-        if group.isCollapsed():
-            group.setCollapsed(False)
+        self._bring_into_sight(group)
+        self.dock.unfold("mapOptionsGroup")
         for name in ("uncertainCheck", "probabilitiesCheck", "marginCheck", "noveltyCheck",
                      "sieveCheck", "polygonsCheck"):  # fmt: skip
             self._tick(name)
@@ -96,25 +123,45 @@ class Mapping:
         self.shoot("options")
         person.click("classifyButton")
         told = self.dock.done("classifyNote", 120)
-        return [told, self._judged(), self._counted()]
+        person.rendered()
+        self.shoot("map")
+        return [told, self._judged(), self._counted(), self._polygons()]
 
     def _judged(self):
-        """Compare the maps with the land, pixel by pixel."""
+        """Look at each file: bands, and of the class maps how much of the land they have right."""
+        folder, years = Path(self.plan["map"]).parent, (self.plan["other_year"], self.plan["year"])
         found = {}
-        folder = Path(self.plan["map"]).parent
-        for path in sorted(folder.glob("map*.tif")):
-            raster = gdal.Open(str(path))
-            facts = [raster.RasterCount]
-            if raster.GetRasterBand(1).GetCategoryNames():
-                facts += self.land.agreement(str(path), leave_out=(UNCERTAIN,))
-            found[path.name] = facts
+        for year in years:
+            for kind, bands in BESIDE.items():
+                raster = gdal.Open(str(folder / f"map_{kind}_{year}.tif"))
+                if raster is None or raster.RasterCount != bands:
+                    raise StepFailed(f"no map_{kind}_{year}.tif of {bands} bands")
+            for kind in ("map", "map_clean"):
+                right, pixels = self.land.agreement(str(folder / f"{kind}_{year}.tif"))
+                found[f"{kind}_{year}"] = [right, pixels]
+                if right < self.plan["least_map"]:
+                    raise StepFailed(f"{kind}_{year} is right at {right} of its pixels only")
+            if found[f"map_clean_{year}"][0] < found[f"map_{year}"][0]:
+                raise StepFailed(f"the cleaned copy is worse: {found}")
+            if layer(f"Land cover {year}") is None:
+                raise StepFailed(f"the map of {year} is not in the project")
         return found
 
+    def _polygons(self):
+        """Return the hectares of the polygons by class, of the later year."""
+        folder, year = Path(self.plan["map"]).parent, self.plan["year"]
+        source = ogr.Open(str(folder / f"map_polygons_{year}.gpkg"))
+        totals = {}
+        for each in source.GetLayer(0):
+            name = each.GetField("class_name")
+            totals[name] = totals.get(name, 0.0) + each.GetField("hectares")
+        return {name: round(total, 1) for name, total in totals.items()}
+
     def _counted(self):
-        """Return the hectares that are told; those of the polygons must be the same."""
-        person, table = self.person, self.person.find("areaTable")
+        """Return the hectares that the table tells, of the later year."""
+        table = self.person.find("areaTable")
         rows = range(table.rowCount())
-        return {table.item(row, 0).text(): table.item(row, 1).text() for row in rows}
+        return {table.item(row, 0).text(): float(table.item(row, 2).text()) for row in rows}
 
     # --- inside
 
@@ -125,7 +172,7 @@ class Mapping:
         box = self.person.find(name)
         if not box.isChecked():
             self._bring_into_sight(box)
-            QTest.mouseClick(box, LEFT, pos=box.rect().center() * 0 + _mark(box))
+            QTest.mouseClick(box, LEFT, pos=_mark(box))
         if not box.isChecked():
             raise StepFailed(f"a click does not tick {name}")
 
@@ -150,6 +197,4 @@ class Mapping:
 
 def _mark(box):
     """Return the place of a check box's mark: beside it a click does nothing."""
-    from qgis.PyQt.QtCore import QPoint  # noqa: PLC0415
-
     return QPoint(10, box.height() // 2)

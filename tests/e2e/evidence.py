@@ -76,19 +76,22 @@ class Land:
         row = math.floor((self._north - y) / self._size)
         return self._names[int(self._numbers[row, math.floor((x - self._west) / self._size)])]
 
-    def agreement(self, path, *, leave_out=()):
-        """Return the share of a class map's pixels that are right, and how many it has."""
+    def agreement(self, path):
+        """Return the share of a class map's pixels that are right, and how many have a class.
+
+        Those that are of a class that the land does not have (“Uncertain”) do not count.
+        """
         raster = gdal.Open(path)
         west, size, _, north, _, _ = raster.GetGeoTransform()
         band = raster.GetRasterBand(1)
-        mapped, names = band.ReadAsArray(), band.GetCategoryNames()
+        mapped = band.ReadAsArray()
+        names = band.GetCategoryNames()  # GDAL 3.6 has none before it has looked at its side file
         row, col = round((self._north - north) / size), round((west - self._west) / size)
         height, width = mapped.shape
         true = self._numbers[row : row + height, col : col + width]
         numbers = {name: number for number, name in self._names.items()}
         found = np.array([numbers.get(name, 0) for name in names], np.uint8)[mapped]
-        silent = [value for value, name in enumerate(names) if name in leave_out]
-        known = (mapped > 0) & ~np.isin(mapped, silent)
+        known = found > 0
         return round(float((found == true)[known].mean()), 3), int(known.sum())
 
 

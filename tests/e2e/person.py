@@ -23,7 +23,7 @@ from qgis.core import (
     QgsRectangle,
 )
 from qgis.PyQt import sip
-from qgis.PyQt.QtCore import QEventLoop, QPoint, Qt, QTimer
+from qgis.PyQt.QtCore import QPoint, Qt, QTimer
 from qgis.PyQt.QtTest import QTest
 from qgis.PyQt.QtWidgets import QApplication, QWidget
 from qgis.utils import iface
@@ -117,14 +117,6 @@ class Person:
             if time.monotonic() > until:
                 raise StepFailed(f"waited {seconds} s for: {what}")
             QTest.qWait(20)
-
-    def wait_closely(self, condition, seconds, what):
-        """As `wait`, for what is timed: looks as soon as anything has happened."""
-        until = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > until:
-                raise StepFailed(f"waited {seconds} s for: {what}")
-            QApplication.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents, 5)
 
     def click(self, name):
         widget = self.find(name)
@@ -240,6 +232,7 @@ def start():
             answer.write_text(json.dumps(facts, indent=1), "utf-8")
             close()
         except BaseException:
+            faulthandler.dump_traceback(log)  # of all threads: what waits may hang
             window.grab().save(str(answer.with_suffix(".failed.png")))
             leave({"error": traceback.format_exc()}, 70)
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from osgeo import gdal
 
+from tessera_plugin.__main__ import main
 from tessera_plugin.compute.client import WorkerClient
 from tessera_plugin.engine import classify, head_onnx, patch_models
 from tessera_plugin.engine.grid import windows_of
+from tessera_plugin.engine.heads import save
 from tessera_plugin.engine.model_forms import facts_of
 from tessera_plugin.engine.patch_models import ModelRequest, describe_model
 from tessera_plugin.errors import HeadExportDiffers, HeadMismatch
@@ -47,6 +49,25 @@ def test_an_exported_head_gives_the_same_answers(tmp_path, worker, hidden):
     assert facts.form.classes == CLASSES
     assert (facts.form.activation, facts.form.mean) == ("none", ())
     assert facts.dataset == head.dataset
+
+
+def test_heads_on_the_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("TESSERA_WORKER_PYTHON", worker_python())
+    path, out = str(tmp_path / "a.head"), str(tmp_path / "a.onnx")
+    save(random_head(training={"labels": 12}), path)
+    (tmp_path / "broken.head").write_bytes(b"x")
+
+    def run(*arguments):
+        assert main(["heads", *arguments, "--json"]) == 0
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    assert run("rename", path, "Fields")["name"] == "Fields"
+    told = {each["path"]: each for each in run("list", str(tmp_path))["heads"]}
+    assert (told[path]["name"], told[path]["labels"]) == ("Fields", 12)
+    assert "zip" in told[str(tmp_path / "broken.head")]["problem"]
+    assert run("export", path, "--out", out)["same_class"] == 4096
+    assert main(["heads", "list", str(tmp_path)]) == 0
+    assert "“Fields”: instant, 1.1-cambridge, 2024, 12 labels" in capsys.readouterr().out
 
 
 def test_its_map_is_that_of_the_head(tmp_path, worker):

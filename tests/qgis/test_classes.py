@@ -312,11 +312,18 @@ def test_classes_are_merged_and_removed_together(hands, monkeypatch):
     hands.press(1)
     hands.press(2, modifiers=CTRL)
     QTest.keyClick(hands.table, Qt.Key.Key_Delete)
-    assert asked == [
-        "Remove “Lake” and “Forest” with 6 labels? Undo brings them back, a class at a time."
-    ]
+    assert asked == ["Remove “Lake” and “Forest” with 6 labels? Undo brings them back."]
     assert hands.names() == ["Water", "Town"]
     assert dict(hands.store.counts) == {1: 3}
+    hands.click("undoButton")
+    assert hands.names() == ["Water", "Lake", "Forest", "Town"]
+    assert dict(hands.store.counts) == {1: 3, 2: 2, 3: 4}
+    hands.press(1)
+    hands.press(2, modifiers=CTRL)
+    hands.menu("hideClassAction")
+    assert hands.store.hidden == {2, 3}
+    hands.click("undoButton")
+    assert not hands.store.hidden
 
 
 def test_a_scheme_adds_its_classes_in_one_step(hands):

@@ -286,6 +286,9 @@ def test_clusters_become_classes(hands, place, tmp_path):
     nearest = np.linalg.norm(x[:, None] - centres, axis=2).argmin(axis=1)
     assert [("Fields", "Woods", "Fields")[number] for number in nearest] == names
     assert (values[picked] == nearest + 1).all()  # the map says the same
+    store.undo()
+    assert not store.classes
+    assert not store.labels()
 
 
 # --- years

@@ -110,14 +110,14 @@ def answers(monkeypatch, owner, name, value):
 def test_heads_are_named_kept_compared_used_and_deleted(open_page, archive, tmp_path, monkeypatch):
     hands = open_page()
     assert "No heads here yet" in hands.told("headsHint")
-    hands.label(archive.label_points(SMALL, per_class=5))
+    hands.label(archive.label_points(SMALL, per_class=4))
     hands.train()
     first = hands.session.settings.head_path
     hands.listed(1)
     item = hands.row(first)
     assert item.font(0).bold()
     assert item.text(0).startswith("Instant, ")
-    assert item.text(0).endswith("2024 · 30 labels")
+    assert item.text(0).endswith("2024 · 24 labels")
     tested = load(first).accuracy.overall
     assert item.text(1).splitlines() == [text.percent(tested, 1), "held out"]
     assert "TESSERA 1.1 (dClimate, global)" in item.toolTip(0)
@@ -160,7 +160,7 @@ def test_heads_are_named_kept_compared_used_and_deleted(open_page, archive, tmp_
     head = load(first)
     assert head.id in told
     for each in head.classes:
-        assert f"{each.name}\n5\n5" in told
+        assert f"{each.name}\n4\n4" in told
     place = hands.tree.visualItemRect(hands.row(first)).center()
     hands.qtbot.mouseDClick(hands.tree.viewport(), Qt.MouseButton.LeftButton, pos=place)
     assert hands.session.settings.head_path == first
@@ -261,12 +261,6 @@ def test_kinds_and_numbers_of_labels_are_compared(open_page, archive, tmp_path):
         picture.pixel(x, y) == blue for x in range(picture.width()) for y in range(picture.height())
     )
 
-    hands.click("compareKindsButton")
-    hands.session.box.cancel()
-    hands.settle()
-    assert hands.note("compareNote") in ("Stopped.", "")
-    assert table.rowCount() == 5
-
 
 @pytest.mark.parametrize(
     ("means", "spread", "lines"),
@@ -320,3 +314,9 @@ def test_all_kinds_are_tried_where_the_add_on_is(open_page, archive):
     place = table.visualItemRect(table.item(4, 0)).center()
     hands.qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
     assert hands.session.settings.head_kind == "mlp"
+    hands.session.update(train_options=json.dumps({"epochs": 100_000}))
+    hands.click("compareKindsButton")
+    hands.until(lambda: bool(hands.session.box.running))
+    hands.session.box.cancel()
+    hands.settle()
+    assert hands.note("compareNote") == "Stopped."

@@ -173,9 +173,9 @@ def test_a_file_is_imported_as_the_dialog_says(importer, tmp_path):
     ok = importer.find("importOkButton")
     assert not ok.isEnabled()
     assert ok.toolTip()
+    assert store.undo_text == "importing 12 labels"
     store.undo()
     assert not store.labels()
-    store.undo()
     assert store.classes == (forest,)
 
 

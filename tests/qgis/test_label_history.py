@@ -111,8 +111,21 @@ def some_change(store, rng):
             lambda: store.hide_class(one, rng.random() < 0.5),
             lambda: store.merge_classes([one], other) if rng.random() < 0.3 else None,
             lambda: store.remove_class(one) if rng.random() < 0.3 else None,
+            lambda: store.hide_classes([one, other], rng.random() < 0.5),
+            lambda: joined_changes(store, f"class {y}", some, x),
         ]
     )()
+
+
+def joined_changes(store, name, keys, x):
+    """Do as one step what touches the same class and labels several times."""
+    with store.one_step("many things"):
+        (made,) = store.add_classes([(name, "")])
+        store.add_label(point(x, 1), made.id, 2024)
+        store.reclass_labels(keys, made.id)
+        store.remove_labels(keys[:1])
+        store.edit_labels(keys, note="joined")
+        store.rename_class(made.id, f"{name} renamed")
 
 
 def test_all_of_it_can_be_taken_back_and_brought_back(store, path):
@@ -190,6 +203,37 @@ def test_undo_says_what_it_takes_back(store):
     assert store.undo_text == "removing a label of Water"
     store.undo()
     assert (store.undo_text, store.redo_text) == ("3 labels of Water", "removing a label of Water")
+
+
+def test_several_changes_are_one_step(store, path):
+    a = store.add_class("a")
+    before, told = state(store), store.undo_text
+    seen = []
+    store.changed.connect(lambda: seen.append(state(store)))
+    with pytest.raises(ZeroDivisionError), store.one_step("nothing"):
+        store.add_label(point(1, 1), store.add_class("b").id, 2024)
+        1 / 0  # noqa: B018
+    assert (state(store), store.undo_text, seen) == (before, told, [])
+    assert reopened(path) == before
+    with store.one_step("b with a label"):
+        b = store.add_class("b")
+        key = store.add_label(point(1, 1), b.id, 2024)
+        store.move_label(key, square(2, 2))
+        store.add_label(point(3, 3), a.id, 2024)
+        assert reopened(path) == before  # it is one transaction
+    after = state(store)
+    assert dict(store.counts) == {a.id: 1, b.id: 1}
+    assert seen == [after]
+    assert reopened(path) == after
+    assert store.undo_text == "b with a label"
+    store.undo()
+    assert state(store) == before
+    assert reopened(path) == before
+    store.redo()
+    assert reopened(path) == after
+    with store.one_step("nothing"):
+        store.remove_label(store.add_label(point(1, 1), b.id, 2024))
+    assert store.undo_text == "b with a label"
 
 
 def test_merged_classes_come_back_where_they_were(store):
@@ -375,6 +419,8 @@ def test_where_it_cannot_be_written_nothing_changes(store, path, trouble):
     if trouble == "locked":
         changes += [
             lambda: store.merge_classes([a.id], b.id),
+            lambda: store.remove_classes([a.id, b.id]),
+            lambda: joined_changes(store, "c", list(before[2]), 1),
             store.undo,
         ]
     with locked(path) if trouble == "locked" else full(path, store):

@@ -2,44 +2,273 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The live map by clicks: every label redraws what the map shows, and nothing that is old stays."""
 
-import numpy as np
+import threading
+
 import pytest
-from qgis.core import QgsGeometry, QgsPointXY, QgsProject
+from qgis.core import QgsApplication, QgsGeometry, QgsPointXY, QgsProject
+from qgis.PyQt.QtCore import Qt
+from qgis.PyQt.QtGui import QColor
 from qgis.PyQt.QtTest import QTest
 
+from tessera_plugin.engine.embeddings import FetchRequest, fetch
 from tessera_plugin.gui.overlay import LIVE
-from tests.archive.ground import DEMO
-from tests.qgis.hands import AREA, LABELS, Hands
+from tessera_plugin.values import Access, Extent
+from tests.qgis.hands import AREA, LABELS, MAP, Hands
+from tests.servers import RangeServer
 
-SMALL = (0.118, 52.196, 0.130, 52.203)
+BOX = (0.118, 52.196, 0.130, 52.203)
+AROUND = (0.116, 52.190, 0.132, 52.209)
+"""What a map of any shape shows when it is zoomed to the box."""
+
+FAR = (0.30, 52.30, 0.31, 52.305)
+KEY, YEAR = "1.1-cambridge", 2024
+RED, GREEN, BLUE = "#ff0000", "#00ff00", "#0000ff"
+
+
+@pytest.fixture(scope="module")
+def fetched(archive, tmp_path_factory):
+    """An archive's address and a cache with the embeddings around the box."""
+    cache = str(tmp_path_factory.mktemp("cache"))
+    with RangeServer(archive) as server:
+        access = Access(cache, server.url, form="npy")
+        fetch(FetchRequest(KEY, YEAR, Extent(*AROUND), access))
+        yield server.url, cache
 
 
 @pytest.fixture
-def hands(make_dock, server, desktop, qtbot, tmp_path):
-    dock = make_dock(archive=server.url, cache_dir=str(tmp_path / "cache"), dataset="1.1-cambridge", form="npy")
+def hands(make_dock, fetched, desktop, qtbot):
+    archive, cache = fetched
+    dock = make_dock(archive=archive, cache_dir=cache, dataset=KEY, form="npy", year=YEAR)
     hands = Hands(dock, qtbot, desktop)
-    desktop.zoom_to(*SMALL)
-    hands.fetch()
+    desktop.zoom_to(*BOX)
     hands.page(LABELS)
+    hands.until(lambda: hands.session.is_warm)
     return hands
 
-def test_look(hands, archive, desktop, qtbot):
-    store = hands.session.labels
-    classes = [store.add_class(n) for n in ("Crops", "Grass", "Wood")]
-    pts = archive.label_points(SMALL, 3)
-    for p in pts:
-        print(p)
-        if p.class_id <= 3:
-            store.add_label(QgsGeometry.fromPointXY(QgsPointXY(p.lon, p.lat)), classes[p.class_id-1].id, 2024)
-    qtbot.wait(1500)
-    print(hands.told("liveState"))
-    hands.dock.window().grab().save("/tmp/shots/live.png")
-    desktop.zoom_to(*DEMO)
-    qtbot.wait(1500)
-    print(hands.told("liveState"))
-    desktop.window.grab().save("/tmp/shots/live2.png")
-    for m in ("Uncertainty", "Novelty"):
-        hands.choose("liveModeCombo", m)
-        hands.find("liveModeCombo").activated.emit(hands.find("liveModeCombo").currentIndex())
-        qtbot.wait(1500)
-        desktop.window.grab().save(f"/tmp/shots/live_{m}.png")
+
+class Live:
+    """The live map as it is seen."""
+
+    def __init__(self, hands):
+        self.hands, self.panel = hands, hands.dock.labels.live
+        self.loop, self.store = self.panel.loop, hands.session.labels
+        self.frames = []
+        self.loop.drawn.connect(self.frames.append)
+
+    @property
+    def overlay(self):
+        return next((each for each in self.hands.desktop.canvas.items()
+                     if getattr(each, "role", "") == LIVE), None)  # fmt: skip
+
+    @property
+    def is_seen(self):
+        overlay = self.overlay
+        return overlay is not None and not overlay.is_empty() and overlay.isVisible()
+
+    def colors(self):
+        """The colours of the overlay's image, as a person would see them without what is below."""
+        image = self.overlay._image
+        some = [image.pixelColor(x, y) for x in range(3, image.width(), 17)
+                for y in range(3, image.height(), 17)]  # fmt: skip
+        return {each.name() for each in some if each.alpha() == 255}
+
+    def settled(self, action):
+        """Do something, and wait for the picture that it leads to."""
+        before = len(self.frames)
+        action()
+        self.hands.until(lambda: len(self.frames) > before and self.frames[-1].is_whole)
+        self.hands.qtbot.wait(20)
+
+    def labels(self, places):
+        """Add labels as somebody who imports them does: at once."""
+        for (lon, lat), class_id in places:
+            self.store.add_label(QgsGeometry.fromPointXY(QgsPointXY(lon, lat)), class_id, YEAR)
+
+    def sentence(self):
+        return self.hands.told("liveState")
+
+
+@pytest.fixture
+def live(hands):
+    return Live(hands)
+
+
+@pytest.fixture
+def places(archive):
+    """Longitude, latitude and class number of places in the box, class by class."""
+    points = archive.label_points(BOX, 3)
+    ids = sorted({each.class_id for each in points})
+    return [((each.lon, each.lat), 1 + ids.index(each.class_id)) for each in points]
+
+
+def of_class(places, number):
+    return [place for place, each in places if each == number]
+
+
+def add_class(hands, name, color):
+    hands.find("classNameEdit").setText(name)
+    hands.click("addClassButton")
+    made = next(each for each in hands.session.labels.classes if each.name == name)
+    hands.session.labels.recolor_class(made.id, color)
+
+
+def test_every_click_redraws_the_map(live, hands, desktop, places):
+    assert "Label two classes" in live.sentence()
+    add_class(hands, "One", RED)
+    add_class(hands, "Two", GREEN)
+    hands.click("labelToolButton")
+    first, second = of_class(places, 1), of_class(places, 2)
+    QTest.keyClick(desktop.canvas, Qt.Key.Key_1)
+    desktop.click(*first[0])
+    hands.qtbot.wait(150)
+    assert not live.is_seen
+    assert "Label two classes" in live.sentence()
+    QTest.keyClick(desktop.canvas, Qt.Key.Key_2)
+    live.settled(lambda: desktop.click(*second[0]))
+    assert live.is_seen
+    assert live.colors() == {RED, GREEN}
+    assert live.sentence().startswith("Instant head on 2 labels · ")
+    heads = [live.loop.state.head.id]
+    live.settled(lambda: desktop.click(*second[1]))
+    heads.append(live.loop.state.head.id)
+    assert live.loop.state.revision == live.store.revision
+    # undo and redo lead back and forth to the very same heads
+    live.settled(lambda: hands.click("undoButton"))
+    heads.append(live.loop.state.head.id)
+    live.settled(lambda: hands.click("redoButton"))
+    heads.append(live.loop.state.head.id)
+    assert heads[0] != heads[1]
+    assert heads[2:] == heads[:2]
+    live.settled(lambda: live.store.recolor_class(2, BLUE))
+    assert live.colors() == {RED, BLUE}
+    assert live.loop.state.head.id == heads[1]
+    live.settled(lambda: live.store.hide_class(1, hidden=True))
+    assert live.colors() == {BLUE}
+    live.settled(lambda: live.store.remove_class(2))
+    assert not live.is_seen
+    assert "Label two classes" in live.sentence()
+    live.settled(lambda: hands.click("undoButton"))
+    assert live.colors() == {BLUE}
+
+
+@pytest.fixture
+def labelled(live, hands, places):
+    for name, color in (("One", RED), ("Two", GREEN), ("Three", BLUE)):
+        live.store.add_class(name, color)
+    live.settled(lambda: live.labels(places[:9]))
+    hands.until(lambda: live.loop.state.revision == live.store.revision)
+    return live
+
+
+def test_only_the_newest_is_shown(labelled, hands, places):
+    before = len(labelled.frames)
+    labelled.settled(
+        lambda: labelled.labels([(place, 1 + n % 3) for n, (place, _) in enumerate(places)])
+    )
+    hands.until(lambda: labelled.loop.state.revision == labelled.store.revision)
+    assert labelled.loop.state.labels == 9 + len(places)
+    assert len(labelled.frames) - before < len(places)  # the others were dropped
+
+
+def test_moving_the_map_and_what_is_not_fetched(labelled, hands, desktop):
+    gap = hands.find("liveGapLabel")
+    assert not gap.isVisible()
+    head = labelled.loop.state.head
+    first = labelled.frames[-1].rectangle
+    labelled.settled(lambda: desktop.zoom_to(0.118, 52.206, 0.130, 52.213))
+    assert labelled.frames[-1].rectangle != first
+    assert labelled.frames[-1].rectangle == desktop.canvas.mapSettings().visibleExtent()
+    assert gap.isVisible()
+    labelled.settled(lambda: desktop.zoom_to(*FAR))
+    assert labelled.colors() == set()
+    assert labelled.is_seen  # the hatch
+    labelled.settled(lambda: desktop.zoom_to(*BOX))
+    assert labelled.colors() == {RED, GREEN, BLUE}
+    assert labelled.loop.state.head is head
+    labelled.settled(lambda: desktop.zoom_to(-20, 30, 20, 60))
+    assert not labelled.is_seen
+    assert "zoom in" in labelled.sentence()
+    labelled.settled(lambda: desktop.zoom_to(*BOX))
+    assert labelled.is_seen
+
+
+def test_modes_opacity_and_off(labelled, hands, desktop):
+    for mode, legend in (("Uncertainty", "Sure"), ("Novelty", "Like a label")):
+        combo = hands.find("liveModeCombo")
+
+        def choose(combo=combo, mode=mode):
+            combo.setCurrentText(mode)
+            combo.activated.emit(combo.currentIndex())
+
+        labelled.settled(choose)
+        assert not labelled.colors() & {RED, GREEN, BLUE}
+        assert labelled.panel._legend.rows()[0][0] == legend
+        assert labelled.panel._legend.isVisible()
+    labelled.settled(lambda: (combo.setCurrentIndex(0), combo.activated.emit(0)))
+    assert labelled.colors() == {RED, GREEN, BLUE}
+    assert not labelled.panel._legend.isVisible()
+    hands.find("liveOpacitySlider").setValue(40)
+    assert labelled.overlay.opacity() == pytest.approx(0.4)
+    assert hands.session.settings.live_opacity == 40
+    hands.click("liveCheck")
+    assert not labelled.is_seen
+    assert "Off" in labelled.sentence()
+    hands.until(lambda: labelled.loop.view_cells(5) is None)  # the memory is given back
+    count = len(labelled.frames)
+    labelled.store.remove_label(labelled.store.labels()[0].key)
+    hands.qtbot.wait(150)
+    assert len(labelled.frames) == count
+    labelled.settled(lambda: hands.click("liveCheck"))
+    assert labelled.is_seen
+    assert labelled.loop.state.labels == 8
+    assert len(labelled.loop.view_cells(5).codes) == 5
+
+
+def test_other_pages_projects_and_datasets(labelled, hands, desktop):
+    hands.page(AREA)
+    assert not labelled.is_seen
+    labelled.settled(lambda: hands.page(LABELS))
+    assert labelled.is_seen
+    hands.page(MAP)
+    assert not labelled.is_seen
+    hands.session.update(dataset="1.1-dclimate", form="")  # nothing of it is in the cache
+    hands.page(LABELS)
+    hands.until(
+        lambda: not labelled.is_seen and "fetch them on the Area page" in labelled.sentence()
+    )
+    assert labelled.loop.state.dataset == "1.1-dclimate"
+    labelled.settled(lambda: hands.session.update(dataset=KEY, form="npy"))
+    assert labelled.colors() == {RED, GREEN, BLUE}
+    QgsProject.instance().clear()
+    QgsApplication.processEvents()
+    desktop.canvas.setLayers([])
+    labelled.settled(lambda: desktop.zoom_to(*BOX))
+    assert labelled.is_seen
+    assert labelled.loop.state.labels == 9
+
+
+def test_nothing_is_left_when_the_dock_goes(labelled, hands, desktop, qtbot):
+    items = [each for each in desktop.canvas.items() if getattr(each, "role", "") == LIVE]
+    assert items
+    labelled.store.recolor_class(1, BLUE)  # something is under way
+    hands.dock.close_down()
+    assert not [each for each in threading.enumerate() if each.name == "tessera-live"]
+    assert not [each for each in desktop.canvas.items() if getattr(each, "role", "") == LIVE]
+    count = len(labelled.frames)
+    desktop.zoom_to(*FAR)
+    qtbot.wait(150)
+    assert len(labelled.frames) == count
+
+
+def test_a_bug_is_said_and_the_next_label_is_a_new_try(labelled, hands, monkeypatch, places):
+    told = []
+    QgsApplication.messageLog().messageReceived.connect(lambda text, *_: told.append(text))
+    with monkeypatch.context() as broken:
+        broken.setattr("tessera_plugin.engine.instant_loop.fit_at_once", lambda *_: 1 / 0)
+        labelled.labels([(places[9][0], 3)])
+        hands.until(lambda: "failed" in labelled.sentence())
+    assert not labelled.is_seen
+    assert any("ZeroDivisionError" in each for each in told)
+    labelled.settled(lambda: labelled.labels([(places[10][0], 2)]))
+    assert labelled.is_seen
+    assert QColor(RED).name() in labelled.colors()

@@ -32,6 +32,7 @@ def hands(make_dock, server, desktop, qtbot, tmp_path, archive):
             place = QgsGeometry.fromPointXY(QgsPointXY(point.lon, point.lat))
             store.add_label(place, classes[point.class_id - 1].id, 2024)
     hands.until(lambda: hands.find("nextPlaceButton").isEnabled())
+    assert "asks for its class" in hands.told("nextState")
     return hands
 
 
@@ -88,6 +89,7 @@ def test_a_place_of_the_list_and_a_class_by_click(hands):
     hands.qtbot.mouseClick(listed.viewport(), Qt.MouseButton.LeftButton, pos=box.center())
     assert hands.dock.labels.next._asked is third
     wood = hands.session.labels.classes[2]
+    hands.until(lambda: hands.find(f"answer{wood.id}").isVisible())
     hands.click(f"answer{wood.id}")
     assert newest(hands).class_id == wood.id
     assert not asks(hands)

@@ -336,7 +336,7 @@ def test_the_canvas_goes_first(qgis_new_project, qtbot):
     canvas.setDestinationCrs(UTM)
     look_at(canvas, 402_000, 5_798_000, 20)
     book = OverlayBook(canvas)
-    legend = Legend(canvas)
+    legend = Legend(canvas, "TesseraLegend")
     drawn(qtbot, book, lambda: book.show(COVERAGE, [chessboard()]))
     book.show(FETCH, lambda: time.sleep(0.1) or [chessboard()])
     sip.delete(canvas)
@@ -466,7 +466,7 @@ def test_the_receiver_is_deleted(qgis_app, qtbot):
 
 
 def test_legend_in_the_corner(canvas):
-    legend = Legend(canvas)
+    legend = Legend(canvas, "TesseraLegend")
     assert not legend.isVisible()
     rows = coverage_rows({Look.TO_FETCH: 0.915, Look.WATER: 0.08, Look.OUTSIDE: 0.005})
     legend.set_rows("Coverage 2024", rows)
@@ -486,7 +486,7 @@ def test_legend_in_the_corner(canvas):
 
 
 def test_legend_takes_its_values_back_but_not_its_words(canvas):
-    legend = Legend(canvas)
+    legend = Legend(canvas, "TesseraLegend")
     rows = [LegendRow(QColor("red"), "To fetch", "70 %"), LegendRow(QColor("blue"), "Water")]
     legend.set_rows("Coverage 2024", rows)
     legend.doubt()
@@ -496,7 +496,7 @@ def test_legend_takes_its_values_back_but_not_its_words(canvas):
 
 
 def test_legend_shows_the_last_rows_only(canvas):
-    legend = Legend(canvas)
+    legend = Legend(canvas, "TesseraLegend")
     for number in range(3):
         legend.set_rows("Title", [LegendRow(QColor("red"), f"text {number}", "1")])
     seen_words = {each.text() for each in legend.findChildren(QLabel) if each.isVisible()}
@@ -504,7 +504,7 @@ def test_legend_shows_the_last_rows_only(canvas):
 
 
 def test_legend_is_closed_by_its_cross(canvas):
-    legend = Legend(canvas)
+    legend = Legend(canvas, "TesseraLegend")
     closed = []
     legend.closed.connect(lambda: closed.append(True))
     legend.set_rows("Title", [LegendRow(QColor("red"), "red", "1")])
@@ -522,7 +522,7 @@ def test_legend_is_closed_by_its_cross(canvas):
 
 
 def test_legend_shows_the_colours(canvas):
-    legend = Legend(canvas)
+    legend = Legend(canvas, "TesseraLegend")
     legend.set_rows(
         "Title", [LegendRow(QColor(RED[0], 0, 0), "red"), LegendRow(QColor(0, 0, 255, 128), "b")]
     )
@@ -540,7 +540,7 @@ def test_legend_can_be_read_in_any_theme(canvas, dark):
     window, words = ("#2b2b2b", "#f0f0f0") if dark else ("#efefef", "#101010")
     palette.setColor(QPalette.ColorRole.Window, QColor(window))
     palette.setColor(QPalette.ColorRole.WindowText, QColor(words))
-    legend = Legend(canvas)
+    legend = Legend(canvas, "TesseraLegend")
     legend.setPalette(palette)
     for below in ("white", "black"):
         canvas.setCanvasColor(QColor(below))
@@ -563,7 +563,7 @@ def contrast(first, second):
 
 
 def test_legend_leaves(canvas):
-    legend = Legend(canvas)
+    legend = Legend(canvas, "TesseraLegend")
     legend.set_rows("Title", [LegendRow(QColor("red"), "red")])
     legend.close_down()
     QgsApplication.sendPostedEvents(None, 52)  # deferred delete

@@ -71,7 +71,7 @@ def test_problems_are_told_gone_through_and_mended(hands):
     keys = store.add_labels([good])
     checked(hands)
     # nothing is fetched here: that is no mistake, and no sign on the map
-    assert headline(hands) == "1 label lies where nothing is fetched yet"
+    assert headline(hands) == "1 label is not fetched yet"
     assert panel(hands)._marks.count == 0
     keys += store.add_labels(
         [
@@ -121,17 +121,17 @@ def test_problems_are_told_gone_through_and_mended(hands):
     hands.click("problemYearButton")
     assert {each.year for each in store.labels()} == {year}
     checked(hands)
-    assert headline(hands) == "5 labels lie where nothing is fetched yet"
+    assert headline(hands) == "5 labels are not fetched yet"
     store.undo()
     checked(hands)
     assert headline(hands) == "2 labels need a look"
     # what is ignored is not told again, whatever else changes
     click_row(hands, "Of another year")
     hands.click("problemIgnoreButton")
-    assert headline(hands) == "5 labels lie where nothing is fetched yet"
+    assert headline(hands) == "5 labels are not fetched yet"
     store.add_labels([NewLabel(point(0.125, 52.205), forest.id, year)])
     checked(hands)
-    assert headline(hands) == "6 labels lie where nothing is fetched yet"
+    assert headline(hands) == "6 labels are not fetched yet"
     click_row(hands, "Not fetched yet")
     hands.click("problemIgnoreButton")
     assert headline(hands) == ""
@@ -166,7 +166,7 @@ def test_labels_on_water_are_told_once_it_is_fetched(
         ]
     )  # fmt: skip
     checked(hands)
-    assert headline(hands) == "3 labels lie where nothing is fetched yet"
+    assert headline(hands) == "3 labels are not fetched yet"
     hands.page(AREA)
     hands.fetch()
     assert panel(hands)._marks.count == 0  # signs are seen with the page only
