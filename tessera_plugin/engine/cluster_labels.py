@@ -23,6 +23,7 @@ from .clusters import centres_of
 from .embeddings import dequantise, open_source, valid_mask
 from .grid import check_size, windows_of
 from .heads.base import Head
+from .products import product
 from .zones import own_pixels, strips
 
 CELLS_PER_LABEL = 25
@@ -165,7 +166,7 @@ def _nearest(
     for start in range(0, len(codes), _CHUNK_PX):
         chunk = slice(start, start + _CHUNK_PX)
         x = dequantise(codes[chunk], scales[chunk])
-        all_of_them = np.einsum("nd,nd->n", x, x)[:, None] - 2 * (x @ centres.T) + squares
+        all_of_them = np.einsum("nd,nd->n", x, x)[:, None] - 2 * product(x, centres.T) + squares
         cluster[chunk] = all_of_them.argmin(axis=1)
         distance[chunk] = np.maximum(all_of_them.min(axis=1), 0)
     return cluster, distance

@@ -27,6 +27,7 @@ from .explore import basis_of, sample
 from .grid import windows_of
 from .heads.base import Head, identify
 from .heads.storage import save
+from .products import product
 
 MAX_CLUSTERS = 255
 STARTS = 4
@@ -248,7 +249,9 @@ def _means(
     counts = np.bincount(nearest, minlength=clusters)
     is_mine = np.zeros((clusters, len(x)), np.float32)
     is_mine[nearest, np.arange(len(x))] = 1
-    means: NDArray[np.float32] = (is_mine @ x) / np.maximum(counts, 1)[:, None].astype(np.float32)
+    means: NDArray[np.float32] = product(is_mine, x) / np.maximum(counts, 1)[:, None].astype(
+        np.float32
+    )
     empty = np.flatnonzero(counts == 0)
     if len(empty):
         means[empty] = x[np.argsort(-distances.min(axis=1), kind="stable")[: len(empty)]]
@@ -259,7 +262,7 @@ def _distances(
     x: NDArray[np.float32], squares: NDArray[np.float32], centres: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Return squared distances (n, k)."""
-    distances = x @ centres.T
+    distances = product(x, centres.T)
     distances *= -2
     distances += squares[:, None]
     distances += np.einsum("kd,kd->k", centres, centres)

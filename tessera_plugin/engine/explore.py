@@ -19,6 +19,7 @@ from ..progress import Report, part, silent
 from ..values import BLOCK_PX, Access, Extent, Window
 from .embeddings import dequantise, open_source, provenance_tags, valid_mask
 from .grid import check_size, windows_of
+from .products import product
 from .zones import own_pixels, strips, zone_paths
 
 SAMPLE_PX = 20_000
@@ -198,7 +199,7 @@ def colors(basis: Basis, codes: NDArray[np.int8], scales: NDArray[np.float32]) -
     for start in range(0, len(codes), _CHUNK_PX):
         chunk = slice(start, start + _CHUNK_PX)
         # (codes * scale - mean) @ components, the scale after the product on far fewer numbers
-        projected = codes[chunk].astype(np.float32) @ basis.components
+        projected = product(codes[chunk].astype(np.float32), basis.components)
         share = (projected * scales[chunk, None] - offset) / (basis.high - basis.low)
         result[chunk] = levels(share, basis.gamma)
     return result

@@ -30,6 +30,7 @@ from .explore import (
 )
 from .grid import check_size, windows_of
 from .picture import Picture
+from .products import product
 
 COMPONENTS = 6
 """Components that can be chosen as colours."""
@@ -209,7 +210,7 @@ class _Cells:
         offset = components.mean @ components.vectors
         scores = np.empty((*self.valid.shape, len(offset)), np.float32)
         for number, row in enumerate(self.codes):  # a row at a time: as float all is large
-            products = row.astype(np.float32) @ components.vectors
+            products = product(row.astype(np.float32), components.vectors)
             scores[number] = products * np.nan_to_num(self.scales[number])[:, None] - offset
         at = self.window
         return ScorePart(at.zone, at.row, at.col, self.cell_px, scores, self.valid)

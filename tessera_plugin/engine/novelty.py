@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import TooFewLabels
+from .products import product
 from .samples import Samples
 from .similarity import products_of, unit
 
@@ -77,7 +78,7 @@ class Novelty:
 
 
 def _between(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
-    return _chord(first @ second.T)
+    return _chord(product(first, second.T))
 
 
 def _chord(cosine: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -37,16 +37,23 @@ def product(
 ) -> NDArray[_Float]:
     """Return a @ b. Shapes: a (n, m), b (m, k), both of one type; out (n, k), each row contiguous."""
     multiply = _direct(a.dtype.char)
-    if multiply is None or not (a.size and b.size):
+    is_alike = a.dtype == b.dtype and (out is None or out.dtype == a.dtype)  # else memory is misread
+    if multiply is None or not is_alike or not (a.size and b.size):
         return np.matmul(a, b) if out is None else np.matmul(a, b, out=out)
     result = np.empty((a.shape[0], b.shape[1]), a.dtype) if out is None else out
     (a, how_a, step_a), (b, how_b, step_b) = _laid_out(a), _laid_out(b)
     multiply(
         _ROW_MAJOR, how_a, how_b, result.shape[0], result.shape[1], a.shape[1], 1.0,
-        a.ctypes.data, step_a, b.ctypes.data, step_b, 0.0,
-        result.ctypes.data, result.strides[0] // result.itemsize,
+        _start(a), step_a, _start(b), step_b, 0.0,
+        _start(result), result.strides[0] // result.itemsize,
     )  # fmt: skip
     return result
+
+
+def _start(matrix: NDArray[_Float]) -> int:
+    """Return where a matrix begins; `matrix.ctypes` imports something each time, which QGIS slows down."""
+    address: int = matrix.__array_interface__["data"][0]
+    return address
 
 
 def _laid_out(matrix: NDArray[_Float]) -> Tuple[NDArray[_Float], int, int]:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Optional, Tuple
 
 from qgis.core import QgsApplication
 from qgis.gui import QgisInterface
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 SETTLE_MS = 150
 """The map must stand still for so long before its size is computed."""
 
+_DECIDE = (
+    "archive", "stores", "form", "offline", "cache_dir", "limit_px", "dataset", "year", "also_years",
+    "depth", "show_coverage", "min_observations",
+)  # fmt: skip
+"""Settings that decide what the page says."""
+
 
 class AreaPage(QWidget):
     """Dataset, years, depth; the area, its size and what is there; and the fetch."""
@@ -50,6 +56,7 @@ class AreaPage(QWidget):
         self._iface, self._session = iface, session
         self._links = Links()
         self._problem: Optional[TesseraError] = None
+        self._decided: Tuple[object, ...] = ()
         self._download_bytes = 0
         self._fetch_tip = self.fetchButton.toolTip()
         self._note = Note("fetchNote", self)
@@ -166,6 +173,10 @@ class AreaPage(QWidget):
         self.fetchButton.clicked.connect(self._fetch)
 
     def _settings_changed(self) -> None:
+        decided = tuple(getattr(self._session.settings, name) for name in _DECIDE)
+        if decided == self._decided:  # another class was chosen: no reason to measure
+            return
+        self._decided = decided
         self._choice.show()
         self.coverageCheck.blockSignals(True)
         self.coverageCheck.setChecked(self._session.settings.show_coverage)

@@ -4,6 +4,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import popups
 from dock_steps import MAP
 from evidence import LabelFile, Land, layer
@@ -148,20 +149,33 @@ class Mapping:
         return found
 
     def _polygons(self):
-        """Return the hectares of the polygons by class, of the later year."""
+        """Compare the polygons' hectares with the pixels of the cleaned copy they were made of."""
         folder, year = Path(self.plan["map"]).parent, self.plan["year"]
         source = ogr.Open(str(folder / f"map_polygons_{year}.gpkg"))
-        totals = {}
+        drawn = {}
         for each in source.GetLayer(0):
-            name = each.GetField("class_name")
-            totals[name] = totals.get(name, 0.0) + each.GetField("hectares")
-        return {name: round(total, 1) for name, total in totals.items()}
+            name = each.GetField("class")
+            drawn[name] = drawn.get(name, 0.0) + each.GetField("hectares")
+        band = gdal.Open(str(folder / f"map_clean_{year}.tif")).GetRasterBand(1)
+        numbers, counts = np.unique(band.ReadAsArray(), return_counts=True)
+        names = band.GetCategoryNames()
+        counted = {names[number]: count / 100 for number, count in zip(numbers, counts) if number}
+        if {name: round(size, 1) for name, size in drawn.items()} != {
+            name: round(size, 1) for name, size in counted.items()
+        }:
+            raise StepFailed(f"polygons {drawn} and pixels {counted} are of different areas")
+        return len(drawn)
 
     def _counted(self):
-        """Return the hectares that the table tells, of the later year."""
+        """Return the hectares that the table tells of the later year: those of the map's pixels."""
         table = self.person.find("areaTable")
         rows = range(table.rowCount())
-        return {table.item(row, 0).text(): float(table.item(row, 2).text()) for row in rows}
+        told = {table.item(row, 0).text(): float(table.item(row, 2).text()) for row in rows}
+        path = Path(self.plan["map"]).with_name(f"map_{self.plan['year']}.tif")
+        pixels = int((gdal.Open(str(path)).ReadAsArray() > 0).sum())
+        if abs(sum(told.values()) - pixels / 100) > 0.05 * len(told):
+            raise StepFailed(f"{told} are not the hectares of {pixels} pixels")
+        return told
 
     # --- inside
 

@@ -40,6 +40,11 @@ TOOLS = (
     "labelToolButton", "polygonToolButton", "brushToolButton", "similarToolButton",
     "selectToolButton", "removeToolButton",
 )  # fmt: skip
+KEYS = {
+    Qt.Key.Key_1: "1", Qt.Key.Key_2: "2", Qt.Key.Key_3: "3", Qt.Key.Key_9: "9",
+    Qt.Key.Key_N: "n", Qt.Key.Key_BracketLeft: "[", Qt.Key.Key_BracketRight: "]",
+    Qt.Key.Key_Escape: "", Qt.Key.Key_Return: "", Qt.Key.Key_Backspace: "", Qt.Key.Key_Delete: "",
+}  # fmt: skip
 TABLES = ("label_points", "label_polygons")
 
 
@@ -111,7 +116,8 @@ class Monkey(Hands):
         return {
             "add_class": 4, "rename_class": 2, "recolor_class": 2, "drag_class": 2,
             "merge_classes": 1, "hide_classes": 2, "remove_classes": 1, "eye": 2, "row": 2,
-            "scheme": 0.3,
+            "scheme": 0.3, "home": 4, "label": 8, "paint": 3, "corners": 3, "pick_similar": 4,
+            "select_and_change": 5, "remove_one": 2, "ask_and_answer": 4,
             "tool": 10, "click_map": 12, "drag_map": 6, "right_click": 2, "double_click": 1,
             "key": 10, "slide": 4, "accept": 2, "drop_similar": 1,
             "undo": 4, "redo": 3, "next_place": 3, "answer": 3,
@@ -309,13 +315,77 @@ class Monkey(Hands):
         if len(self.store.classes) < 3:
             self._menu("scheme_ipcc")
 
+    # --- what is done with a purpose
+
+    def home(self):
+        self.canvas.setRotation(0)
+        self.desktop.zoom_to(*SEEN)
+
+    def label(self):
+        if self._take("labelToolButton"):
+            for _ in range(self.random.randint(1, 3)):
+                self.click_map()
+                if self.random.random() < 0.3:
+                    self.drag_map()
+
+    def paint(self):
+        if self._take("brushToolButton"):
+            self.drag_map()
+
+    def corners(self):
+        if self._take("polygonToolButton"):
+            for _ in range(self.random.randint(1, 4)):
+                self.click_map()
+            self._press_key(self.random.choice((Qt.Key.Key_Return, Qt.Key.Key_Escape)))
+
+    def pick_similar(self):
+        if not self._take("similarToolButton"):
+            return
+        panel = self.dock.labels.similar
+        self.click_map()
+        if self.random.random() < 0.8:
+            self.until(lambda: not panel._lookup.is_busy and not panel._following.is_busy)
+        self.slide()
+        if self.random.random() < 0.5:
+            self._press_key(Qt.Key.Key_Return)
+        else:
+            self.accept()
+        if self.random.random() < 0.8:
+            self.until(lambda: not panel._lookup.is_busy and not panel._following.is_busy)
+
+    def select_and_change(self):
+        if not self._take("selectToolButton"):
+            return
+        self.click_map()
+        if self.random.random() < 0.5:
+            self.drag_map()
+        if self.random.random() < 0.7:
+            self._press_key(self.random.choice((Qt.Key.Key_1, Qt.Key.Key_2, Qt.Key.Key_Delete)))
+
+    def remove_one(self):
+        if self._take("removeToolButton"):
+            self.click_map()
+
+    def ask_and_answer(self):
+        panel = self.dock.labels.next
+        self.next_place()
+        if self.random.random() < 0.8:
+            self.until(lambda: not panel._lookup.is_busy)
+        for _ in range(self.random.randint(0, 3)):
+            self.random.choice((self.answer, self.key, self.next_place))()
+            self.qtbot.wait(self.random.choice((1, 100)))
+
     # --- tools and the map
 
     def tool(self):
         self._labels()
-        button = self.find(self.random.choice(TOOLS))
-        if button.isEnabled():
+        self._take(self.random.choice(TOOLS))
+
+    def _take(self, name):
+        button = self.find(name)
+        if button.isEnabled() and not button.isChecked():
             button.click()
+        return button.isChecked()
 
     def click_map(self):
         keys = self.random.choice((PLAIN, PLAIN, PLAIN, SHIFT, CTRL))
@@ -344,12 +414,10 @@ class Monkey(Hands):
         popup.close()
 
     def key(self):
-        key, text = self.random.choice((
-            *((getattr(Qt.Key, f"Key_{n}"), str(n)) for n in range(1, 5)),
-            (Qt.Key.Key_Escape, ""), (Qt.Key.Key_Return, ""), (Qt.Key.Key_Return, ""),
-            (Qt.Key.Key_Backspace, ""), (Qt.Key.Key_Delete, ""), (Qt.Key.Key_N, "n"),
-            (Qt.Key.Key_BracketLeft, "["), (Qt.Key.Key_BracketRight, "]"),
-        ))  # fmt: skip
+        self._press_key(self.random.choice(tuple(KEYS)))
+
+    def _press_key(self, key):
+        text = KEYS[key]
         for kind in (QEvent.Type.KeyPress, QEvent.Type.KeyRelease):
             QApplication.sendEvent(self.canvas, QKeyEvent(kind, key, PLAIN, text))
 

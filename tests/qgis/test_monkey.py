@@ -69,11 +69,11 @@ def go(monkey, steps, rounds=1):
 
 def test_a_short_walk(make_monkey):
     monkey = make_monkey(5)
-    go(monkey, 60)
-    assert len(monkey.done) == 60
+    go(monkey, 50)
+    assert len(monkey.done) == 50
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_long_walk(make_monkey, seed):
-    go(make_monkey(seed), 80, rounds=5)
+    go(make_monkey(seed), 40, rounds=10)
