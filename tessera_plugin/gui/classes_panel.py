@@ -91,9 +91,8 @@ class ClassesPanel(QWidget):
     def _rename(self, class_id: int, name: str) -> None:
         name, known = name.strip(), self._store.land_class(class_id)
         is_new = name and known is not None and name != known.name
-        if is_new and not self._is_taken(name, class_id):
-            self._attempt(lambda: self._store.rename_class(class_id, name))
-        else:
+        is_free = is_new and not self._is_taken(name, class_id)
+        if not is_free or not self._tried(lambda: self._store.rename_class(class_id, name)):
             self.refresh()  # the table gets back the name that holds
 
     def _is_taken(self, name: str, but: int = 0) -> bool:
@@ -104,7 +103,8 @@ class ClassesPanel(QWidget):
         return taken
 
     def _recolor(self, class_id: int, color: str) -> None:
-        self._attempt(lambda: self._store.recolor_class(class_id, color))
+        if not self._tried(lambda: self._store.recolor_class(class_id, color)):
+            self.refresh()  # the table gets back the colour that holds
         self.choose(class_id)
 
     def _move(self, class_id: int, place: int) -> None:
@@ -136,8 +136,11 @@ class ClassesPanel(QWidget):
             return
         number = sum(self._store.counts.get(each.id, 0) for each in gone)
         ids = [each.id for each in gone]
+        before = self._session.settings.active_class
         self._session.update(active_class=into)
-        if self._tried(lambda: self._store.merge_classes(ids, into)):
+        if not self._tried(lambda: self._store.merge_classes(ids, into)):
+            self._session.update(active_class=before)
+        else:
             self.active_changed.emit()
             told = self.tr("Merged {} into “{}”, with {}. Undo takes it back.")
             names = self._names(gone)

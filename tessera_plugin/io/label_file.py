@@ -71,12 +71,14 @@ class Contents:
 class LabelFile:
     """An open label file."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, has_log: bool = True) -> None:
         """Open a file, and bring one of version 1 up to date if it can be written.
 
+        `has_log` is to be False where others may still have a file open that was in its place
+        before: they know their log by its name, and would delete the log of this one.
         Raises: LabelsUnreadable if it is no label file, or a newer one; it is as before then.
         """
-        self._path = path
+        self._path, self._has_log = path, has_log
         self._dataset = _open(path, gdal.OF_READONLY)
         self._check_tables()
         writable = _opened(path, gdal.OF_UPDATE)
@@ -89,9 +91,12 @@ class LabelFile:
 
     def close(self) -> None:
         """Let go of the file and leave one tidy file, as long as nobody else has it open."""
-        if self._dataset is not None and self.is_writable and not self.is_other:
+        if self._dataset is not None and self.is_writable:
             with contextlib.suppress(NotWritable):
-                self._rows("PRAGMA journal_mode = DELETE")
+                if self.is_other:  # that one must not be taken for having this one's log
+                    self._rows("PRAGMA wal_checkpoint(TRUNCATE)")
+                else:
+                    self._rows("PRAGMA journal_mode = DELETE")
         self._dataset = None
 
     # --- others
@@ -99,7 +104,7 @@ class LabelFile:
     @property
     def is_gone(self) -> bool:
         """Whether there is no such file any more; writing on would go to nowhere."""
-        return not Path(self._path).exists()
+        return not os.path.exists(self._path)  # noqa: PTH110 - also where a drive is gone
 
     @property
     def is_other(self) -> bool:
@@ -178,8 +183,8 @@ class LabelFile:
     def _prepare(self) -> None:
         try:
             self._rows(f"PRAGMA busy_timeout = {BUSY_MS}")
-            self._rows("PRAGMA journal_mode = WAL")
-            self._rows("PRAGMA synchronous = NORMAL")
+            self._rows(f"PRAGMA journal_mode = {'WAL' if self._has_log else 'DELETE'}")
+            self._rows(f"PRAGMA synchronous = {'NORMAL' if self._has_log else 'FULL'}")
             self._upgrade()
         except NotWritable:  # it can be read all the same
             self._dataset = _open(self._path, gdal.OF_READONLY)

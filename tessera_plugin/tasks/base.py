@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Callable, Optional, Set, cast
+from typing import Any, Callable, List, Optional, Set, cast
 
 from qgis.core import QgsApplication, QgsTask
-from qgis.PyQt.QtCore import QObject, pyqtSignal
+from qgis.PyQt.QtCore import QObject, QTimer, pyqtSignal
 
 from ..progress import Cancelled, Gate, Report
 
@@ -20,6 +20,17 @@ REPORT_EVERY_S = 0.05
 
 _alive: Set[EngineTask] = set()
 """QGIS holds no Python reference to a task: one that nobody holds vanishes before it answers."""
+
+_leaving: Set[EngineTask] = set()
+"""Tasks whose work is done and that QGIS has not let go of yet."""
+
+_waiting: List[EngineTask] = []
+"""Tasks that are started when `_leaving` is empty.
+
+At every news of a task QGIS takes its runnable out of the threads' queue, by its address and also
+when it is gone long since. One of a new task may have the same address: that task would be taken
+out instead, and never run.
+"""
 
 
 class EngineTask(QgsTask):
@@ -65,9 +76,10 @@ class EngineTask(QgsTask):
         self._done = threading.Event()
 
     def start(self) -> None:
-        """Hand the task to QGIS."""
+        """Hand the task to QGIS, once it has let go of those that have just ended."""
         _alive.add(self)
-        QgsApplication.taskManager().addTask(self)
+        _waiting.append(self)
+        _hand_over()
 
     def cancel(self) -> None:
         """Ask the work to stop, also while it is paused."""
@@ -108,10 +120,12 @@ class EngineTask(QgsTask):
             self._error = error
             return False
         finally:
+            _leaving.add(self)
             self._done.set()
         return True  # also when a cancel came too late: what is done is done
 
     def finished(self, ok: bool) -> None:  # noqa: FBT001 - QGIS calls it so
+        QTimer.singleShot(0, self._let_go)
         _alive.discard(self)
         if self._quiet:
             self._drop()
@@ -122,6 +136,10 @@ class EngineTask(QgsTask):
         else:
             self.cancelled.emit()
         self.ended.emit()
+
+    def _let_go(self) -> None:
+        _leaving.discard(self)
+        _hand_over()
 
     def _drop(self) -> None:
         result, self._result = self._result, None
@@ -139,6 +157,15 @@ class EngineTask(QgsTask):
         if not self._quiet:
             self.setProgress(100 * fraction)
             self.told.emit(fraction, self._message)
+
+
+def _hand_over() -> None:
+    while _waiting and not _leaving:
+        task = _waiting.pop(0)
+        if task.isCanceled():  # meanwhile: QGIS would never tell of its end
+            task.finished(ok=False)
+        else:
+            QgsApplication.taskManager().addTask(task)
 
 
 class TaskBox(QObject):

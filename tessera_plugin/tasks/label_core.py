@@ -8,7 +8,7 @@ What can be done to them is in `labels`.
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
+import os
 from typing import (
     TYPE_CHECKING,
     Dict,
@@ -18,6 +18,7 @@ from typing import (
     List,
     Optional,
     Sequence,
+    Set,
     Tuple,
 )
 
@@ -64,6 +65,10 @@ class LabelCore(QObject):
         super().__init__(parent)
         self._path = ""
         self._file: Optional[LabelFile] = None
+        self._replaced: Set[str] = set()
+        """Files that were replaced or deleted while they were in use."""
+        self._is_lost = False
+        """The file in use was replaced by one that can't be read."""
         self._classes: Tuple[StoredClass, ...] = ()
         self._next_class_id = 1
         self._rows = LabelRows()
@@ -97,7 +102,9 @@ class LabelCore(QObject):
         if self._file is not None and path == self._path and not self._file.is_other:
             self.refresh()
             return
-        file, contents = _open(path) if Path(path).exists() else (None, None)
+        if self._file is not None and self._file.is_other:
+            self._replaced.add(self._path)
+        file, contents = self._opened(path) if _is_there(path) else (None, None)
         self.close()
         self._path, self._file = path, file
         self._layers.use(path)
@@ -111,6 +118,7 @@ class LabelCore(QObject):
     def close(self) -> None:
         """Let go of the file."""
         self._let_go()
+        self._is_lost = False
         self._next_class_id, self._styled = 1, ()
         self._classes, self._rows, self._history = (), LabelRows(), History()
         self._set_selection(())
@@ -120,20 +128,16 @@ class LabelCore(QObject):
 
         Raises: LabelsUnreadable, and everything stays as it was.
         """
-        if self._file is not None:
-            if self._file.is_other and not self._file.is_gone:
-                self._file.close()
-                self._file = None  # as long as it is not known whether the other one can be read
-                self._file, contents = _open(self._path)
-            else:
-                contents = self._file.read()
-            self._next_class_id = max(self._next_class_id, contents.next_class_id)
-            classes = self._with_unknown(contents)
-            found = LabelChange(self._classes, classes, self._rows.differences(contents.labels))
-            if found:
-                self._take(found)
-                self._history.add(Step(label_words.by_others(), found))
-                self._tell()
+        contents = self._contents()
+        if contents is None:
+            return
+        self._next_class_id = max(self._next_class_id, contents.next_class_id)
+        classes = self._with_unknown(contents)
+        found = LabelChange(self._classes, classes, self._rows.differences(contents.labels))
+        if found:
+            self._take(found)
+            self._history.add(Step(label_words.by_others(), found))
+            self._tell()
 
     # --- the classes
 
@@ -250,11 +254,33 @@ class LabelCore(QObject):
                 self._file.write(found, self._next_class_id)
         return found.classes_after
 
+    def _contents(self) -> Optional[Contents]:
+        """Return what is in the file, and take up one that was put in its place."""
+        if self._file is not None and (not self._file.is_other or self._file.is_gone):
+            return self._file.read()
+        if self._file is not None:
+            self._replaced.add(self._path)
+            self._file.close()
+            self._file, self._is_lost = None, True  # until it is known that it can be read
+        if not self._is_lost or not _is_there(self._path):
+            return None
+        self._file, contents = self._opened(self._path)
+        self._is_lost = False
+        self._layers.touch(TABLES)
+        self._layers.count()  # they still have the one before
+        return contents
+
+    def _opened(self, path: str) -> Tuple[LabelFile, Contents]:
+        from ..engine.label_files import LabelFile  # noqa: PLC0415 - light plugin load
+
+        file = LabelFile(path, has_log=path not in self._replaced)
+        return file, file.read()
+
     def _ensure_file(self) -> None:
         from ..engine import label_files  # noqa: PLC0415 - light plugin load
 
-        if self._file is None:
-            if not Path(self._path).exists():
+        if self._file is None and not self._is_lost:
+            if not _is_there(self._path):
                 label_files.create(self._path)
             self.open(self._path)  # it may have been made by another QGIS meanwhile
         self._ready()
@@ -266,9 +292,9 @@ class LabelCore(QObject):
         """
         if self._joined is not None:  # it was looked at when the step began
             return False
-        if self._file is None or self._file.is_gone:
+        if (self._file is None and not self._is_lost) or not _is_there(self._path):
             raise NotWritable(self._path, "the file is gone")
-        if not self._file.is_changed and not self._file.is_other:
+        if self._file is not None and not self._file.is_changed and not self._file.is_other:
             return False
         before = self._history.last
         try:
@@ -363,11 +389,8 @@ class LabelCore(QObject):
             self.refresh()
 
 
-def _open(path: str) -> Tuple[LabelFile, Contents]:
-    from ..engine.label_files import LabelFile  # noqa: PLC0415 - light plugin load
-
-    file = LabelFile(path)
-    return file, file.read()
+def _is_there(path: str) -> bool:
+    return os.path.exists(path)  # noqa: PTH110 - Path.exists raises where a drive is gone
 
 
 def free_color(classes: Sequence[LandClass]) -> str:

@@ -17,16 +17,18 @@ from qgis.core import (
 )
 from qgis.PyQt.QtCore import QEvent, QPoint, QPointF, Qt, QTimer
 from qgis.PyQt.QtGui import QColor, QKeyEvent, QMouseEvent
-from qgis.PyQt.QtWidgets import QApplication, QFileDialog, QLabel, QMessageBox, QToolButton, QWidget
+from qgis.PyQt.QtWidgets import QApplication, QFileDialog, QLabel, QMessageBox, QWidget
 
 from tessera_plugin.gui.choice import OTHER
 from tessera_plugin.gui.class_table import LABELS as LABELS_COLUMN
 from tessera_plugin.gui.color_table import NAME
 from tessera_plugin.gui.compat import QAction
 from tessera_plugin.gui.overlay import LIVE
+from tessera_plugin.io.label_file import copy
 from tessera_plugin.tasks.label_file import shows
 from tests.qgis.fetched_place import DATASET, FETCHED, SEEN, YEAR
 from tests.qgis.hands import AREA, LABELS, MAP, Hands
+from tests.qgis.test_label_history import without_rights
 
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
 PLAIN, SHIFT, CTRL = (
@@ -35,6 +37,12 @@ PLAIN, SHIFT, CTRL = (
     Qt.KeyboardModifier.ControlModifier,
 )
 CRSS = ("EPSG:3857", "EPSG:4326", "EPSG:32631", "EPSG:27700", "EPSG:3035")
+TROUBLED = (
+    "add_class", "rename_class", "recolor_class", "drag_class", "merge_classes", "hide_classes",
+    "remove_classes", "label", "paint", "pick_similar", "select_and_change", "remove_one", "undo",
+    "redo", "answer", "page", "eye", "problem",
+)  # fmt: skip
+"""What is tried while the label file is in trouble."""
 HATCH = {0x8C3F3F3F, 0x30282828}
 TOOLS = (
     "labelToolButton", "polygonToolButton", "brushToolButton", "similarToolButton",
@@ -87,7 +95,7 @@ class Monkey(Hands):
         self.random, self.folder, self.done = random.Random(seed), Path(folder), []
         self.store, self.canvas = self.session.labels, desktop.canvas
         self.table = self.find("classTable")
-        self.made = 0
+        self.made, self.is_in_trouble = 0, False
         self.trail = {0: state_of(self.store)}
         """What there was after so many steps of undo."""
         self.depth, self.path = 0, self.store.path
@@ -125,7 +133,7 @@ class Monkey(Hands):
             "live_mode": 2, "opacity": 1, "live_switch": 1, "page": 3,
             "problem": 2, "carry": 1, "edit_selected": 1,
             "new_project": 0.3, "remove_layers": 0.7, "change_year": 0.7, "change_dataset": 0.4,
-            "other_file": 0.5, "outside_edit": 1.5, "edit_layer": 0.7, "remove_canvas_tool": 0.5,
+            "other_file": 0.5, "outside_edit": 1.5, "file_trouble": 1.2, "edit_layer": 0.7, "remove_canvas_tool": 0.5,
         }  # fmt: skip
 
     # --- what must hold
@@ -586,7 +594,7 @@ class Monkey(Hands):
                 classes.SetFeature(each)
                 for table in TABLES:
                     source.ExecuteSQL(
-                        f"UPDATE {table} SET class_name = '{each['name']}'"  # noqa: S608
+                        f"UPDATE {table} SET class_name = '{each['name']}'"
                         f" WHERE class_id = {each['class_id']}"
                     )
                 break
@@ -596,6 +604,81 @@ class Monkey(Hands):
             feature["note"] = "from outside"
             points.SetFeature(feature)
         del feature, points, classes, source
+
+    def file_trouble(self):
+        """The label file is locked, read-only, gone, spoilt or replaced for a while."""
+        path = Path(self.store.path)
+        if not path.exists() or self.is_in_trouble:
+            return
+        self.is_in_trouble = True
+        kind = self.random.choice(("locked", "read-only", "gone", "spoilt", "foreign", "older"))
+        self.done.append(kind)
+        with getattr(self, f"_{kind.replace('-', '_')}")(path):
+            for _ in range(self.random.randint(1, 6)):
+                name = self.random.choice(TROUBLED)
+                self.done.append(f"{kind}: {name}")
+                getattr(self, name)()
+                QApplication.processEvents()
+                self.no_complaints()
+                self.table_is_store()
+                self.qtbot.wait(self.random.choice((1, 20)))
+        self.is_in_trouble = False
+        self.store.refresh()
+
+    @contextlib.contextmanager
+    def _locked(self, path):
+        other = ogr.Open(str(path), 1)
+        other.ExecuteSQL("BEGIN IMMEDIATE")
+        yield
+        other.ExecuteSQL("ROLLBACK")
+
+    @contextlib.contextmanager
+    def _read_only(self, path):
+        folders = list(path.parents)[:3]  # pytest's own
+        for each in folders:
+            each.chmod(0o711)
+        path.chmod(0o444)
+        with without_rights():
+            yield
+        path.chmod(0o644)
+        for each in folders:
+            each.chmod(0o700)
+
+    @contextlib.contextmanager
+    def _gone(self, path):
+        saved = path.with_name("saved.gpkg")
+        saved.unlink(missing_ok=True)
+        copy(str(path), str(saved))
+        for each in ("", "-wal", "-shm"):
+            Path(f"{path}{each}").unlink(missing_ok=True)
+        yield
+        saved.replace(path)
+
+    @contextlib.contextmanager
+    def _spoilt(self, path):
+        with self._gone(path):
+            path.write_bytes(b"spoilt" * 1000)
+            yield
+            path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _foreign(self, path):
+        with self._gone(path):
+            ogr.GetDriverByName("GPKG").CreateDataSource(str(path)).CreateLayer("other")
+            yield
+            path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _older(self, path):
+        """Something like a synchronised folder puts an older state in its place, for good."""
+        older = path.with_name("older.gpkg")
+        older.unlink(missing_ok=True)
+        copy(str(path), str(older))
+        self.label()
+        for each in ("-wal", "-shm"):
+            Path(f"{path}{each}").unlink(missing_ok=True)
+        older.replace(path)
+        yield
 
     def edit_layer(self):
         """Edit the layer of the project with QGIS's own tools."""
@@ -677,9 +760,7 @@ class Monkey(Hands):
 
     def _send(self, widget, kind, place, button, held=Qt.MouseButton.NoButton, keys=PLAIN):
         there = QPointF(widget.mapToGlobal(place))
-        QApplication.sendEvent(
-            widget, QMouseEvent(kind, QPointF(place), there, button, held, keys)
-        )
+        QApplication.sendEvent(widget, QMouseEvent(kind, QPointF(place), there, button, held, keys))
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@
 
 import csv
 import sqlite3
+from pathlib import Path
 
 import pytest
 from qgis.core import QgsGeometry, QgsPointXY, QgsProject
@@ -243,6 +244,21 @@ def test_a_class_is_renamed_where_it_stands(hands):
     assert hands.table.item(1, NAME).toolTip() == "Woodland"
     QTest.keyClick(hands.table, Qt.Key.Key_Z, CTRL)
     assert hands.names() == ["Water", "Forest", "Town"]
+
+
+def test_the_table_shows_what_holds_where_nothing_can_be_written(hands):
+    hands.add("Water", "Pond")
+    color = hands.table._button(0).color()
+    Path(hands.store.path).unlink()
+    hands.table._button(0).setColor(QColor("#123456"))
+    assert hands.table._button(0).color() == color
+    hands.table.item(0, NAME).setText("Lake")
+    assert hands.names() == ["Water", "Pond"]
+    hands.press(1)
+    hands.find("mergeClassMenu").aboutToShow.emit()
+    hands.menu("mergeInto1")
+    assert hands.session.settings.active_class == 2
+    assert len(hands.desktop.bar.items()) == 3
 
 
 def test_a_class_is_dragged_to_another_place(hands):

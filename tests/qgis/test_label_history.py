@@ -17,7 +17,16 @@ from pathlib import Path
 
 import pytest
 from osgeo import gdal, ogr
-from qgis.core import QgsFeature, QgsGeometry, QgsPointXY, QgsProject, QgsRectangle, QgsVectorLayer
+from qgis.core import (
+    QgsApplication,
+    QgsFeature,
+    QgsGeometry,
+    QgsPointXY,
+    QgsProject,
+    QgsRectangle,
+    QgsVectorLayer,
+)
+from qgis.PyQt.QtCore import QEvent
 
 from tessera_plugin.engine.label_files import LabelFile, create
 from tessera_plugin.errors import NotWritable
@@ -210,9 +219,9 @@ def test_several_changes_are_one_step(store, path):
     before, told = state(store), store.undo_text
     seen = []
     store.changed.connect(lambda: seen.append(state(store)))
-    with pytest.raises(ZeroDivisionError), store.one_step("nothing"):
+    with pytest.raises(NotWritable), store.one_step("nothing"):
         store.add_label(point(1, 1), store.add_class("b").id, 2024)
-        1 / 0  # noqa: B018
+        store.rename_class(999, "c")
     assert (state(store), store.undo_text, seen) == (before, told, [])
     assert reopened(path) == before
     with store.one_step("b with a label"):
@@ -383,6 +392,58 @@ def test_a_file_put_in_its_place_is_taken_over(store, path, tmp_path, qtbot, mon
     assert state(store) == before
 
 
+def test_a_file_put_in_its_place_while_layers_show_the_one_before(store, path, tmp_path):
+    water = store.add_class("Water")
+    store.add_label(point(1, 1), water.id, 2024)
+    project = QgsProject.instance()
+    store.show_in(project)
+    layers = list(project.mapLayers().values())
+    assert sum(len(list(each.getFeatures())) for each in layers) == 1
+    copy_store(path, str(tmp_path / "copy.gpkg"))
+    os.replace(tmp_path / "copy.gpkg", path)
+    store.add_label(point(2, 2), water.id, 2024)
+    assert sum(len(list(each.getFeatures())) for each in layers) == 2
+    project.removeAllMapLayers()  # the last that knew the one before
+    QgsApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    store.add_label(point(3, 3), water.id, 2024)
+    child = [sys.executable, "-c", COUNT, path]
+    assert subprocess.check_output(child, text=True).split() == ["ok", "3"]
+    assert len(reopened(path)[2]) == 3
+
+
+COUNT = """
+import sqlite3, sys
+file = sqlite3.connect(sys.argv[1])
+print(*file.execute("PRAGMA integrity_check").fetchone())
+print(*file.execute("SELECT count(*) FROM label_points").fetchone())
+"""
+
+
+def test_labels_in_memory_survive_a_file_that_is_spoilt_for_a_while(store, path, tmp_path):
+    water = store.add_class("Water")
+    store.add_label(point(1, 1), water.id, 2024)
+    before = state(store)
+    copy_store(path, str(tmp_path / "copy.gpkg"))
+    for each in ("-wal", "-shm"):
+        Path(f"{path}{each}").unlink()
+    Path(path).unlink()
+    Path(path).write_bytes(b"spoilt" * 1000)
+    for change in (lambda: store.add_class("Forest"), store.undo):
+        with pytest.raises(NotWritable):
+            change()
+    Path(path).unlink()
+    with pytest.raises(NotWritable, match="gone"):
+        store.add_class("Forest")
+    assert state(store) == before
+    os.replace(tmp_path / "copy.gpkg", path)
+    store.add_label(point(2, 2), water.id, 2024)
+    assert len(reopened(path)[2]) == 2
+    store.undo()
+    assert state(store) == before
+    store.undo()
+    assert not store.labels()
+
+
 def wait_for_rest(qtbot, path):
     log = Path(f"{path}-wal")
     qtbot.waitUntil(lambda: log.stat().st_size == 0, timeout=1000 * within(8))
@@ -468,6 +529,26 @@ def test_a_read_only_file_can_be_looked_at(qgis_new_project, version, folder_mod
     assert list(folder.iterdir()) == [path]
     folder.chmod(0o777)
     shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has other rights")
+def test_a_folder_that_cannot_be_reached_any_more(store, path):
+    """As when a drive of the network is gone."""
+    water = store.add_class("Water")
+    folder = Path(path).parent  # of whoever runs this, like all folders of pytest
+    folder.chmod(0)
+    with without_rights():
+        with pytest.raises(NotWritable, match="gone"):
+            store.add_label(point(1, 1), water.id, 2024)
+        assert store.classes == (water,)
+        other = LabelStore()
+        other.open(path)
+        with pytest.raises(NotWritable):
+            other.add_class("Forest")
+        other.close()
+    folder.chmod(0o700)
+    store.add_label(point(1, 1), water.id, 2024)
+    assert len(reopened(path)[2]) == 1
 
 
 # --- files of version 1

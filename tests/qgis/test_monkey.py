@@ -13,7 +13,7 @@ from tests.qgis.fetched_place import DATASET, SEEN, YEAR
 from tests.qgis.hands import LABELS
 
 pytest.register_assert_rewrite("tests.qgis.monkey")
-from tests.qgis.monkey import Monkey, answering_dialogs  # noqa: E402 - rewritten before
+from tests.qgis.monkey import Monkey, answering_dialogs
 
 SEEDS = [int(each) for each in os.environ.get("TESSERA_MONKEY_SEEDS", "1,2,3,4").split(",")]
 """Of the long walks; set it to look for more."""
