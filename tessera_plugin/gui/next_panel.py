@@ -25,6 +25,7 @@ from .tools.toolbar import LabelTools
 if TYPE_CHECKING:
     from ..engine.instant_loop import LiveState
     from ..engine.places import Place
+    from ..tasks.live_loop import Frame
 
 CELLS = 20_000
 """Of a large view so many places in memory are looked at."""
@@ -61,6 +62,8 @@ class NextPanel(QGroupBox):
         self._is_going_on = False
         self._answered_at = 0  # revision of the labels with the last answer
         self._is_stale = True
+        self._is_map_read = True
+        self._waits_for_map = False
         self._said = ""
         self._buttons: List[QPushButton] = []
         row = self.nextList.fontMetrics().height() + 8
@@ -88,7 +91,7 @@ class NextPanel(QGroupBox):
         if self._asked is not None:
             self._forget(self._asked)
         if self._is_stale or not self._places:
-            self._look()
+            self._look(at_once=self._waits_for_map)
         else:
             self._ask(self._places[0])
 
@@ -112,17 +115,28 @@ class NextPanel(QGroupBox):
         self._answered_at = store.revision
         self._forget(place)
         self._rest()
-        if self._is_going_on:
+        if not self._is_going_on:
+            return
+        if self._loop.is_running:
             self.nextState.setText(self.tr("Learning from it…"))
+        else:  # nothing is learnt while the live map is off
+            self._is_going_on = False
+            if self._places:
+                self._ask(self._places[0])
 
     def _clicked(self, item: QListWidgetItem) -> None:
         self._ask(self._places[self.nextList.row(item)])
 
     # --- looking
 
-    def _look(self) -> None:
+    def _look(self, *, at_once: bool = False) -> None:
+        """Look for places, once the live map has read what is in sight; or without waiting for it."""
         state = self._loop.state
         if state is None or state.head is None:
+            return
+        self._waits_for_map = not (self._is_map_read or at_once)
+        if self._waits_for_map:
+            self.nextState.setText(self.tr("Reading what the map shows…"))
             return
         try:
             task = next_places.find(
@@ -260,6 +274,7 @@ class NextPanel(QGroupBox):
         self.nextPlaceButton.clicked.connect(self.go_on)
         self.nextList.itemClicked.connect(self._clicked)
         self._loop.updated.connect(self._learnt)
+        self._loop.drawn.connect(self._drawn)
         self._links.connect(self._session.labels.changed, self._labels_changed)
         self._links.connect(self._iface.mapCanvas().extentsChanged, self._moved)
         self._links.connect(QgsProject.instance().cleared, self._leave)
@@ -279,7 +294,13 @@ class NextPanel(QGroupBox):
             self._show_answers()
         self._enable()
 
+    def _drawn(self, frame: Frame) -> None:
+        self._is_map_read = frame.is_whole or frame.image is None
+        if self._is_map_read and self._waits_for_map:
+            self._look()
+
     def _moved(self) -> None:
+        self._is_map_read = False
         # places are those of what the map shows; a move to one of them is no reason to look again
         if self._asked is None:
             self._is_stale = True
@@ -290,7 +311,7 @@ class NextPanel(QGroupBox):
             self._leave()
 
     def _leave(self) -> None:
-        self._is_going_on = False
+        self._is_going_on = self._waits_for_map = False
         self._lookup.cancel()
         self._show(())
         self._rest()
@@ -301,7 +322,9 @@ class NextPanel(QGroupBox):
         about = self.tr("Go to the place where a label helps most, and say what is there")
         self.nextPlaceButton.setToolTip(lack or about)
         if self._asked is None and not self._is_going_on:
-            intro = self.tr("Goes to what is uncertain or unlike any label, and asks for its class.")
+            intro = self.tr(
+                "Goes to what is uncertain or unlike any label, and asks for its class."
+            )
             self.nextState.setText(lack or self._said or intro)
 
     def _lack(self) -> str:

@@ -75,7 +75,7 @@ class LabelFile:
         """Open a file, and bring one of version 1 up to date if it can be written.
 
         `has_log` is to be False where others may still have a file open that was in its place
-        before: they know their log by its name, and would delete the log of this one.
+        before: a log is known by its name, so they would take the log of this one for theirs.
         Raises: LabelsUnreadable if it is no label file, or a newer one; it is as before then.
         """
         self._path, self._has_log = path, has_log

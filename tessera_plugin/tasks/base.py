@@ -125,7 +125,7 @@ class EngineTask(QgsTask):
         return True  # also when a cancel came too late: what is done is done
 
     def finished(self, ok: bool) -> None:  # noqa: FBT001 - QGIS calls it so
-        QTimer.singleShot(0, self._let_go)
+        QTimer.singleShot(0, lambda: _let_go(self))  # not a slot of the task: QGIS deletes it
         _alive.discard(self)
         if self._quiet:
             self._drop()
@@ -136,10 +136,6 @@ class EngineTask(QgsTask):
         else:
             self.cancelled.emit()
         self.ended.emit()
-
-    def _let_go(self) -> None:
-        _leaving.discard(self)
-        _hand_over()
 
     def _drop(self) -> None:
         result, self._result = self._result, None
@@ -157,6 +153,11 @@ class EngineTask(QgsTask):
         if not self._quiet:
             self.setProgress(100 * fraction)
             self.told.emit(fraction, self._message)
+
+
+def _let_go(task: EngineTask) -> None:
+    _leaving.discard(task)
+    _hand_over()
 
 
 def _hand_over() -> None:

@@ -73,7 +73,7 @@ class LabelLayers:
         for table in sorted(self._to_count):
             for layer in self._shown(table):
                 if not layer.isEditable():
-                    layer.dataProvider().reloadData()
+                    _reload(layer)
                     layer.updateExtents(True)
         self._to_count = set()
 
@@ -108,10 +108,8 @@ class LabelLayers:
         """Bring a layer up to date that was opened before the file was in use."""
         self._known.add(layer.id())
         layer.afterCommitChanges.connect(self._edited)
-        if layer.fields().lookupField(NEW_FIELD) < 0:
-            layer.setDataSource(layer.source(), layer.name(), "ogr")
-        elif not layer.isEditable():
-            layer.dataProvider().reloadData()
+        if not layer.isEditable():
+            _reload(layer)
 
     def _shown(self, table: str) -> List[QgsVectorLayer]:
         if self._project is None or sip.isdeleted(self._project):
@@ -124,6 +122,14 @@ class LabelLayers:
         wanted = self._selected.get(table, [])
         if wanted or layer.selectedFeatureCount():
             layer.selectByIds(wanted)
+
+
+def _reload(layer: QgsVectorLayer) -> None:
+    """Have a layer read its file anew, also one that it could not read or that has other fields."""
+    if layer.isValid() and layer.fields().lookupField(NEW_FIELD) >= 0:
+        layer.dataProvider().reloadData()
+    else:
+        layer.setDataSource(layer.source(), layer.name(), "ogr")
 
 
 def default_styles(classes: Sequence[LandClass], hidden: FrozenSet[int]) -> Dict[str, str]:

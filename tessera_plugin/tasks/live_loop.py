@@ -119,6 +119,11 @@ class LiveLoop(QObject):
         return self._state
 
     @property
+    def is_running(self) -> bool:
+        """Whether it works: labels that change are learnt."""
+        return self._is_running
+
+    @property
     def mode(self) -> str:
         """What is shown, one of `MODES`."""
         return self._mode

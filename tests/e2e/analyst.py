@@ -10,14 +10,18 @@ from analyst_maps import Mapping
 from dock_steps import LABELS, Dock
 from main_job import idle, memory
 from person import Person, Steps
+from qgis.PyQt.QtCore import QPoint, QRect
 from qgis.PyQt.QtWidgets import QApplication, QDockWidget
 from qgis.utils import iface
+
+MAP_PX = 480
+"""So much of the map is seen beside the dock in the tutorial's pictures."""
 
 
 def analyst(plan):
     person = Analyst(plan.get("pictures"), plan.get("tutorial"))
     dock = Dock(person)
-    timed = Told(person)
+    timed = Steps(person)
     person.new_project()
     person.tidy()
     person.zoom_to(*plan["bbox"])
@@ -31,22 +35,14 @@ def analyst(plan):
     person.rendered()
     person.shoot("fetched")
     dock.page(LABELS)
-    for name in ("classes", "points", "shapes", "similar", "live", "changes", "next_places",
+    for name in ("classes", "similar", "points", "shapes", "live", "changes", "next_places",
                  "import_labels", "problems"):  # fmt: skip
         timed(name, getattr(labelling, name))
-        if name == plan.get("stop"):
-            return {}
     for name in ("train_at_random", "train_by_blocks", "matrix", "compare", "learning_curve", "classify"):
         timed(name, getattr(mapping, name))
     for name in ("colors", "similarity", "clusters", "years"):
         timed(name, getattr(exploring, name))
     return {"steps": timed.done, "memory": memory(), "files": dock.files()}
-
-
-class Told(Steps):
-    def __call__(self, name, step):
-        super().__call__(name, step)
-        print(name, self.done[name], flush=True)
 
 
 class Analyst(Person):
@@ -62,13 +58,19 @@ class Analyst(Person):
             each.close()
         QApplication.processEvents()
 
-    def shoot(self, name, dialog=None):
-        """Take a picture of the screen, or of a dialog alone."""
+    def shoot(self, name, dialog=None, *, whole=False):
+        """Take a picture of the dock with as much of the map, of the window, or of a dialog."""
         if self._tutorial is None:
             return
         iface.messageBar().clearWidgets()  # QGIS tells of each task that ended
         self.rendered()
         self._tutorial.mkdir(parents=True, exist_ok=True)
-        screen = QApplication.primaryScreen()
-        picture = dialog.grab() if dialog is not None else screen.grabWindow(0)
+        dock = self.find("TesseraDock")
+        part = QRect(dock.mapTo(self.window, QPoint(0, 0)), dock.size())
+        part.setLeft(part.left() - MAP_PX)
+        screen = QApplication.primaryScreen().grabWindow(0)
+        if dialog is not None:
+            picture = dialog.grab()
+        else:
+            picture = screen.copy(self.window.rect()) if whole else screen.copy(part)
         picture.save(str(self._tutorial / f"{name}.png"))

