@@ -14,7 +14,7 @@ from ..errors import TesseraError
 from ..tasks import next_places
 from ..tasks.lookups import Lookup
 from ..tasks.session import Session
-from . import forms, messages, text
+from . import forms, messages, sight, text
 from .area_page import AreaPage
 from .links import Links
 from .live_panel import LivePanel
@@ -195,6 +195,7 @@ class NextPanel(QGroupBox):
         )
         self._show_answers()
         self.nextList.setCurrentRow(self._places.index(place))
+        sight.bring(self)
 
     def _forget(self, place: Place) -> None:
         """Don't suggest a place again."""

@@ -10,12 +10,12 @@ from qgis.core import QgsApplication
 from qgis.gui import QgisInterface
 from qgis.PyQt.QtCore import Qt, QTimer
 from qgis.PyQt.QtGui import QHideEvent, QShowEvent
-from qgis.PyQt.QtWidgets import QScrollArea, QTreeWidgetItem, QWidget
+from qgis.PyQt.QtWidgets import QTreeWidgetItem, QWidget
 
 from ..tasks import label_checks
 from ..tasks.lookups import Lookup
 from ..tasks.session import Session
-from . import forms, messages, note, problem_words, text, view
+from . import forms, messages, note, problem_words, sight, text, view
 from .area_page import AreaPage
 from .links import Links
 from .problem_marks import ProblemMarks
@@ -198,15 +198,7 @@ class ProblemsPanel(QWidget):
         self.problemsDetails.setVisible(on)
         self._enable()
         if on:
-            self._come_into_sight()
-
-    def _come_into_sight(self) -> None:
-        """Scroll the page to the list, once its layout is settled."""
-        page = self.parentWidget()
-        while page is not None and not isinstance(page, QScrollArea):
-            page = page.parentWidget()
-        if page is not None:
-            QTimer.singleShot(0, lambda: page.ensureWidgetVisible(self, 0, 10))
+            sight.bring(self)
 
     def _enable(self) -> None:
         chosen, kind = self._chosen_problems(), self._chosen_kind()
@@ -245,6 +237,7 @@ class ProblemsPanel(QWidget):
     def _chosen(self) -> None:
         """Select what was chosen, and bring it into view."""
         self._enable()
+        sight.bring(self)  # the advice may have grown
         self._show_marks()
         current = self._current()
         store = self._session.labels

@@ -14,8 +14,8 @@ from qgis.PyQt.QtCore import QPoint, QRect
 from qgis.PyQt.QtWidgets import QApplication, QDockWidget
 from qgis.utils import iface
 
-MAP_PX = 480
-"""So much of the map is seen beside the dock in the tutorial's pictures."""
+WINDOW_PX = 1280, 900
+"""Of a laptop: all has to have room there."""
 
 
 def analyst(plan):
@@ -38,7 +38,14 @@ def analyst(plan):
     for name in ("classes", "similar", "points", "shapes", "live", "changes", "next_places",
                  "import_labels", "problems"):  # fmt: skip
         timed(name, getattr(labelling, name))
-    for name in ("train_at_random", "train_by_blocks", "matrix", "compare", "learning_curve", "classify"):
+    for name in (
+        "train_at_random",
+        "train_by_blocks",
+        "matrix",
+        "compare",
+        "learning_curve",
+        "classify",
+    ):
         timed(name, getattr(mapping, name))
     for name in ("colors", "similarity", "clusters", "years"):
         timed(name, getattr(exploring, name))
@@ -53,13 +60,14 @@ class Analyst(Person):
         self._tutorial = Path(tutorial) if tutorial else None
 
     def tidy(self):
-        """Close what is not looked at: there is more room for the map."""
+        """Work in a small window, and close what is not looked at."""
+        self.window.resize(*WINDOW_PX)
         for each in self.window.findChildren(QDockWidget, "Browser"):
             each.close()
         QApplication.processEvents()
 
     def shoot(self, name, dialog=None, *, whole=False):
-        """Take a picture of the dock with as much of the map, of the window, or of a dialog."""
+        """Take a picture of map and dock, of the whole window, or of a dialog."""
         if self._tutorial is None:
             return
         iface.messageBar().clearWidgets()  # QGIS tells of each task that ended
@@ -67,7 +75,7 @@ class Analyst(Person):
         self._tutorial.mkdir(parents=True, exist_ok=True)
         dock = self.find("TesseraDock")
         part = QRect(dock.mapTo(self.window, QPoint(0, 0)), dock.size())
-        part.setLeft(part.left() - MAP_PX)
+        part.setLeft(self.canvas.mapTo(self.window, QPoint(0, 0)).x())
         screen = QApplication.primaryScreen().grabWindow(0)
         if dialog is not None:
             picture = dialog.grab()

@@ -72,7 +72,7 @@ class Exploring:
                 self._untick(table, row)
         person.click("makeClassesButton")
         person.wait(lambda: len(self.file.rows()) > known, 30, "labels of the clusters")
-        added = [name for name, _ in self.file.classes()[len(before):]]
+        added = [name for name, _ in self.file.classes()[len(before) :]]
         if added != list(NAMED):
             raise StepFailed(f"the classes {NAMED} should be new, {added} are")
         return {name: self.file.counts()[name] for name in NAMED}

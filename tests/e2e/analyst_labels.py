@@ -114,7 +114,9 @@ class Labelling:
         lon, lat = self.plan["roomy"][brushed]
         person.drag_canvas([_away(lon, lat, -40, 0), (lon, lat), _away(lon, lat, 30, 20)])
         drawn = [each for each in self.file.rows() if each["key"] not in known]
-        self._expect([each["class_name"] for each in drawn], [freehand, cornered, brushed], "shapes")
+        self._expect(
+            [each["class_name"] for each in drawn], [freehand, cornered, brushed], "shapes"
+        )
         for each in drawn:
             middle = each["geometry"].PointOnSurface()
             self._expect(self.land.at(middle.GetX(), middle.GetY()), each["class_name"], "the land")
@@ -123,7 +125,7 @@ class Labelling:
 
     def similar(self):
         """Pick a pixel, change the threshold, and take the set as labels."""
-        person, name = self.person, self._names()[3]
+        person, name = self.person, self._names()[4]
         person.click("similarToolButton")
         self._choose(name)
         person.click_canvas(*self.plan["roomy"][name])
@@ -195,7 +197,7 @@ class Labelling:
         before = self.file.counts()
         person.click_canvas(lon, lat)
         person.drag_canvas([(lon, lat), here])
-        moved = self.file.near(*here, within_deg=1e-4)
+        moved = self.file.near(*here)
         self._expect([each["class_name"] for each in moved], [names[0]], "the moved label")
         QTest.keyClick(person.canvas, "5")
         self._expect(self.file.counts()[names[4]], before[names[4]] + 1, "reclassed labels")

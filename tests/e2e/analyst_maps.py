@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import popups
 from dock_steps import MAP
-from evidence import LabelFile, Land, layer
+from evidence import LabelFile, Land, class_map, layer
 from osgeo import gdal, ogr
 from person import StepFailed
 from qgis.PyQt.QtCore import QPoint, Qt
@@ -154,10 +154,8 @@ class Mapping:
         for each in source.GetLayer(0):
             name = each.GetField("class")
             drawn[name] = drawn.get(name, 0.0) + each.GetField("hectares")
-        raster = gdal.Open(str(folder / f"map_clean_{year}.tif"))  # a band does not keep it
-        band = raster.GetRasterBand(1)
-        numbers, counts = np.unique(band.ReadAsArray(), return_counts=True)
-        names = band.GetCategoryNames()
+        pixels, names, _ = class_map(str(folder / f"map_clean_{year}.tif"))
+        numbers, counts = np.unique(pixels, return_counts=True)
         counted = {names[number]: count / 100 for number, count in zip(numbers, counts) if number}
         if {name: round(size, 1) for name, size in drawn.items()} != {
             name: round(size, 1) for name, size in counted.items()
@@ -208,4 +206,3 @@ class Mapping:
         if page is not None:
             page.ensureWidgetVisible(widget, 0, 10)
         QApplication.processEvents()
-

@@ -46,7 +46,7 @@ class LabelFile:
         source.ReleaseResultSet(layer)
         return found
 
-    def near(self, lon, lat, within_deg=1e-5):
+    def near(self, lon, lat, within_deg=1e-4):
         """Return the labelled points at a place."""
         return [each for each in self.rows()
                 if each["table"] == TABLES[0]
@@ -81,11 +81,7 @@ class Land:
 
         Those that are of a class that the land does not have (“Uncertain”) do not count.
         """
-        raster = gdal.Open(path)
-        west, size, _, north, _, _ = raster.GetGeoTransform()
-        band = raster.GetRasterBand(1)
-        mapped = band.ReadAsArray()
-        names = band.GetCategoryNames()  # GDAL 3.6 has none before it has looked at its side file
+        mapped, names, (west, size, _, north, _, _) = class_map(path)
         row, col = round((self._north - north) / size), round((west - self._west) / size)
         height, width = mapped.shape
         true = self._numbers[row : row + height, col : col + width]
@@ -93,6 +89,14 @@ class Land:
         found = np.array([numbers.get(name, 0) for name in names], np.uint8)[mapped]
         known = found > 0
         return round(float((found == true)[known].mean()), 3), int(known.sum())
+
+
+def class_map(path):
+    """Return pixels, class names by value, and geotransform of a class map."""
+    raster = gdal.Open(path)
+    place = raster.GetGeoTransform()  # GDAL 3.6 has no names before it has looked at its side file
+    band = raster.GetRasterBand(1)
+    return band.ReadAsArray(), band.GetCategoryNames(), place
 
 
 def screen_agreement(person, places, colors):
