@@ -25,7 +25,7 @@ from tests.servers import RangeServer
 from tools.desktop import perform
 
 OUT = ROOT / "build" / "tutorial"
-PLACE = Path("/var/tmp/tessera-tutorial")
+PLACE = Path("/var/tmp/tessera-tutorial")  # noqa: S108 - nothing secret, and gone at the end
 """Its files are here while it works: a short path in the pictures, and no folder that QGIS warns of."""
 
 IMAGES = ROOT / "docs" / "images"
@@ -239,8 +239,7 @@ def write_png(index: NDArray[np.uint8], palette: NDArray[np.int32], out: Path) -
         table.SetColorEntry(number, (*color, 255))
     picture.GetRasterBand(1).SetRasterColorTable(table)
     picture.GetRasterBand(1).WriteArray(index)
-    written = gdal.GetDriverByName("PNG").CreateCopy(str(out), picture, options=["ZLEVEL=9"])
-    written = None
+    gdal.GetDriverByName("PNG").CreateCopy(str(out), picture, options=["ZLEVEL=9"])
     Path(f"{out}.aux.xml").unlink(missing_ok=True)
 
 

@@ -37,7 +37,8 @@ def product(
 ) -> NDArray[_Float]:
     """Return a @ b. Shapes: a (n, m), b (m, k), both of one type; out (n, k), each row contiguous."""
     multiply = _direct(a.dtype.char)
-    is_alike = a.dtype == b.dtype and (out is None or out.dtype == a.dtype)  # else memory is misread
+    # of other types memory would be misread
+    is_alike = a.dtype == b.dtype and (out is None or out.dtype == a.dtype)
     if multiply is None or not is_alike or not (a.size and b.size):
         return np.matmul(a, b) if out is None else np.matmul(a, b, out=out)
     result = np.empty((a.shape[0], b.shape[1]), a.dtype) if out is None else out

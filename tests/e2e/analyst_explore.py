@@ -31,7 +31,7 @@ class Exploring:
         before = person.canvas.grab().toImage()
         person.click("exploreButton")
         window = person.find("exploreTabs").window()
-        person.wait(lambda: window.isVisible(), 10, "the Explore window")
+        person.wait(window.isVisible, 10, "the Explore window")
         window.move(20, person.window.height() - window.height() - 60)
         self._until_other(before, "colours on the map")
         before = person.canvas.grab().toImage()

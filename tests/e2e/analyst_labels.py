@@ -53,7 +53,7 @@ class Labelling:
         person.click("undoButton")
         person.click("redoButton")
         found = self.file.classes()
-        self._expect([each for each, _ in found][0], FIRST, "first class")
+        self._expect(found[0][0], FIRST, "first class")
         self._expect(found[-1], (name, color), "renamed and recoloured class")
         return found
 
@@ -132,8 +132,8 @@ class Labelling:
         told, slider = person.find("similarCountLabel"), person.find("similarSlider")
         person.wait(lambda: told.isVisible() and "pixels" in told.text(), 30, "similar pixels")
         first = told.text()
-        for _ in range(4):
-            QTest.keyClick(slider, Qt.Key.Key_Right)
+        for _ in range(6):
+            QTest.keyClick(slider, Qt.Key.Key_Left)
         person.wait(lambda: told.text() != first, 20, "another set for another threshold")
         QTest.qWait(300)
         self.shoot("similar")
