@@ -18,9 +18,10 @@ from ..tasks.live_loop import CLASSES, MODES, NOVELTY, UNCERTAINTY, Frame, LiveL
 from ..tasks.session import Session
 from . import forms, messages, text
 from .area_page import AreaPage
+from .label_signs import LabelSigns
 from .legend import SWATCH_PX, Legend, live_rows
 from .links import Links
-from .overlay import LIVE
+from .overlay import LIVE, remove
 
 if TYPE_CHECKING:
     from ..engine.instant_loop import LiveState
@@ -47,6 +48,7 @@ class LivePanel(QGroupBox):
         self._legend_of = ""
         self.loop = LiveLoop(session, self)
         self._legend = Legend(iface.mapCanvas(), "TesseraLiveLegend")
+        self._signs = LabelSigns(iface.mapCanvas(), session.labels)
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(SETTLE_MS)
@@ -68,6 +70,7 @@ class LivePanel(QGroupBox):
             self._canvas_links.close()
         self.loop.close()
         self._book.clear(LIVE)
+        remove(self._signs)
         self._legend.close_down()
 
     def showEvent(self, event: QShowEvent) -> None:
@@ -91,6 +94,9 @@ class LivePanel(QGroupBox):
         is_in_sight = self._is_wanted and self.isVisible()
         self._book.set_visible(LIVE, is_in_sight)
         self._legend.setVisible(is_in_sight)
+        if not sip.isdeleted(self._signs):
+            self._signs.setVisible(is_in_sight)
+            self._signs.look()
         if is_in_sight:
             self._look()
         self.loop.set_running(is_in_sight)
@@ -144,6 +150,10 @@ class LivePanel(QGroupBox):
         self._clear()
         self.liveState.setText(self.tr("The live map failed. The next label is a new try."))
         messages.log(error)
+
+    def _labels_changed(self) -> None:
+        if not sip.isdeleted(self._signs):
+            self._signs.look()
 
     def _project_cleared(self) -> None:
         self._clear()
@@ -244,7 +254,11 @@ class LivePanel(QGroupBox):
         self._settle.timeout.connect(self._look)
         for moved in (canvas.extentsChanged, canvas.rotationChanged):
             self._canvas_links.connect(moved, self._moved)
+            self._canvas_links.connect(moved, self._signs.look)
         self._canvas_links.connect(canvas.destinationCrsChanged, self._crs_changed)
+        self._canvas_links.connect(canvas.destinationCrsChanged, self._signs.look)
+        self._links.connect(self._session.labels.changed, self._labels_changed)
+        self._links.connect(self._session.labels.selection_changed, self._labels_changed)
         self._links.connect(QgsProject.instance().cleared, self._project_cleared)
         self._links.connect(self._session.labels.changed, self._tell)
         self.loop.drawn.connect(self._drawn)

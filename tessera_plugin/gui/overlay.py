@@ -95,7 +95,7 @@ class CanvasOverlay(QgsMapCanvasItem):
         return QRectF(0, 0, self._rectangle.width() / unit, self._rectangle.height() / unit)
 
 
-def remove(overlay: CanvasOverlay) -> None:
+def remove(overlay: QgsMapCanvasItem) -> None:
     """Take an overlay off its map for good, wherever the map may be by now."""
     if not sip.isdeleted(overlay):
         scene = overlay.scene()

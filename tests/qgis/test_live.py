@@ -272,3 +272,34 @@ def test_a_bug_is_said_and_the_next_label_is_a_new_try(labelled, hands, monkeypa
     labelled.settled(lambda: labelled.labels([(places[10][0], 2)]))
     assert labelled.is_seen
     assert QColor(RED).name() in labelled.colors()
+
+
+def test_labels_lie_above_the_live_map(live, hands, desktop, archive):
+    store = live.store
+    red, blue = store.add_class("Red", RED), store.add_class("Blue", BLUE)
+    places = archive.label_points(BOX, 2)[:4]
+
+    def label():
+        for number, place in enumerate(places):
+            point = QgsGeometry.fromPointXY(QgsPointXY(place.lon, place.lat))
+            store.add_label(point, (red, blue)[number % 2].id, YEAR)
+
+    live.settled(label)
+    hands.find("liveOpacitySlider").setValue(100)
+    hands.qtbot.wait(50)
+    seen = desktop.canvas.grab().toImage()
+
+    def at(place, right=0):
+        pixel = desktop.pixel(place.lon, place.lat)
+        return seen.pixelColor(pixel.x() + right, pixel.y()).name()
+
+    assert [at(each) for each in places] == [RED, BLUE, RED, BLUE]
+    assert at(places[0], 5) == "#ffffff"
+    # one that goes, goes from the map; without the live map the layers show them
+    store.undo()
+    hands.qtbot.wait(50)
+    seen = desktop.canvas.grab().toImage()
+    assert at(places[-1], 5) != "#ffffff"
+    hands.click("liveCheck")
+    hands.qtbot.wait(50)
+    assert not live.panel._signs.isVisible()
