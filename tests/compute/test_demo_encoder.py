@@ -42,6 +42,7 @@ def test_it_says_what_it_is(client):
 
 
 @pytest.mark.long
+@pytest.mark.long
 def test_its_story_is_of_this_file_and_this_recipe(training):
     story = json.loads(STORY.read_text("utf-8"))
     assert story["sha256"] == hashlib.sha256(DEMO.read_bytes()).hexdigest()
@@ -99,6 +100,7 @@ def training():
     return json.loads(done.stdout)
 
 
+@pytest.mark.long
 def test_its_training_can_be_repeated(training):
     first, second = training["losses"]
     assert first == second
