@@ -87,7 +87,7 @@ def test_learn_is_the_mixture_computed_row_by_row():
         odds /= odds.sum(axis=1, keepdims=True)
         for k in range(3):
             centre = sum(o * r for o, r in zip(odds[:, k], rows)) / odds[:, k].sum()
-            pull = min(odds[:, k].sum(), MOVE_LABELS)
+            pull = min(odds[:, k].sum(), MOVE_LABELS / counts[k])
             moved[k] = (counts[k] * start[k] + pull * centre) / (counts[k] + pull)
         total = sum(
             o[k] * np.outer(r - moved[k], r - moved[k])

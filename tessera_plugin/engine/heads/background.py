@@ -29,7 +29,8 @@ ROUNDS = 5
 """Steps of expectation and maximisation; what is learnt later is hardly to be seen."""
 
 MOVE_LABELS = 3.0
-"""The pixels that look like a class weigh as much as so many labels of it when its mean is found."""
+"""The pixels that look like a class weigh as much as so many labels when the mean of a class with one
+label is found, half as much with two, and so on: many labels know better where a class lies."""
 
 ROUNDNESS = 0.2
 """How much of the covariance is taken to be the same in all directions."""
@@ -106,7 +107,7 @@ class Background:
             belongs = _posterior(self.rows, moved, covariance, shares)  # (u, k)
             weight = belongs.sum(axis=0)
             found = product(belongs.T, self.rows) / np.maximum(weight, 1e-9)[:, None]
-            pull = np.minimum(weight, MOVE_LABELS)[:, None]
+            pull = np.minimum(weight, MOVE_LABELS / counts)[:, None]
             moved = (counts[:, None] * start + pull * found) / (counts[:, None] + pull)
             covariance = _rounded(_around(self.rows, moved, belongs))
         depth = len(self.basis)

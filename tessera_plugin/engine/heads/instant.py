@@ -19,7 +19,7 @@ from .background import Background
 
 CHUNK_ROWS = 8192
 
-TRUSTED_PX = 10.0
+TRUSTED_PX = 2.0
 """With so many labelled pixels beyond one per class, their covariance counts as much as that of
 pixels without labels; with many more, it alone counts."""
 
