@@ -8,8 +8,7 @@ of the candidates those are taken that lie far apart, one after the other.
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import List, NamedTuple, Sequence, Tuple
 
 import numpy as np
@@ -20,7 +19,7 @@ from ..io.sources.base import EmbeddingSource
 from ..progress import Report, part, silent
 from ..values import BLOCK_PX, PIXEL_M, Access, Extent, Window
 from .clusters import centres_of
-from .embeddings import dequantise, open_source, valid_mask
+from .embeddings import cached_source, dequantise, valid_mask
 from .grid import check_size, windows_of
 from .heads.base import Head
 from .products import product
@@ -72,8 +71,7 @@ def cluster_labels(
     FormNotOffered, Cancelled.
     """
     windows = windows_of(request.extent)
-    access = replace(request.access, offline=True)
-    with contextlib.closing(open_source(head.dataset, request.year, access, head.depth)) as source:
+    with cached_source(head.dataset, request.year, request.access, head.depth) as source:
         check_size(windows, request.limit_px, head.depth)
         return cluster_labels_from(source, windows, head, request, report)
 

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence, Tuple, TypeVar
+from typing import Any, Callable, Dict, Iterator, List, Optional, Protocol, Sequence, Tuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,6 +124,20 @@ def open_source(
     """
     wanted = _Wanted.of(dataset_key, year, access, depth, unpack)
     return wanted.open(wanted.choose(report))
+
+
+@contextlib.contextmanager
+def cached_source(
+    dataset_key: str, year: int, access: Access, depth: int = 0
+) -> Iterator[EmbeddingSource]:
+    """Give the source as it is in the cache: nobody is asked for anything. Closed at the end.
+
+    Raises: as `open_source`.
+    """
+    with contextlib.closing(
+        open_source(dataset_key, year, replace(access, offline=True), depth)
+    ) as source:
+        yield source
 
 
 def with_source(

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
@@ -17,7 +17,7 @@ from ..io import files, rasters
 from ..io.sources.base import EmbeddingSource
 from ..progress import Report, part, silent
 from ..values import BLOCK_PX, Access, Extent, Window
-from .embeddings import dequantise, open_source, provenance_tags, valid_mask
+from .embeddings import cached_source, dequantise, provenance_tags, valid_mask
 from .grid import check_size, windows_of
 from .products import product
 from .zones import own_pixels, strips, zone_paths
@@ -81,10 +81,7 @@ def preview(request: PreviewRequest, report: Report = silent) -> PreviewResult:
     Raises: UnknownDataset, UnknownYear, DepthNotOffered, FormNotOffered, ExtentInvalid,
     ExtentTooLarge, NoValidEmbeddings, DiskFull, NotWritable.
     """
-    access = replace(request.access, offline=True)
-    with contextlib.closing(
-        open_source(request.dataset, request.year, access, request.depth)
-    ) as source:
+    with cached_source(request.dataset, request.year, request.access, request.depth) as source:
         windows = windows_of(request.extent)
         check_size(windows, request.limit_px, source.depth)
         return preview_from(source, windows, request.out, report, request.seed, basis=request.basis)

@@ -8,8 +8,7 @@ strongest components are held, never its embedding.
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from ..io.sources.base import EmbeddingSource
 from ..progress import Report, part, silent
 from ..values import BLOCK_PX, Access, Extent, Window
-from .embeddings import dequantise, open_source, valid_mask
+from .embeddings import cached_source, dequantise, valid_mask
 from .explore import (
     SAMPLE_PX,
     STRETCH_PERCENT,
@@ -167,10 +166,7 @@ def explore_view(
     DepthNotOffered, FormNotOffered, Cancelled.
     """
     windows = windows_of(request.extent)
-    access = replace(request.access, offline=True)
-    with contextlib.closing(
-        open_source(request.dataset, request.year, access, request.depth)
-    ) as source:
+    with cached_source(request.dataset, request.year, request.access, request.depth) as source:
         check_size(windows, request.limit_px, source.depth)
         return explore_view_from(source, windows, request, report, components)
 

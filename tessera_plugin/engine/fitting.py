@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,12 @@ from .accuracy import split
 from .exchange import exchange, needed
 from .heads import mlp
 from .heads.instant import fit_instant, layers_of, within_class_shrinkage
+from .heads.moments import moments
 from .samples import Samples
 from .train_params import TrainParams
 
 UNGUIDED_EPOCHS = 60
 """How long an MLP is trained where there are too few labels to hold some back."""
-
-CHUNK_ROWS = 8192
 
 NEVER = -1e6
 """Logit of a class that was not learnt."""
@@ -203,22 +202,9 @@ def _spread_out(
 def standardisation(
     codes: NDArray[np.int8], scales: NDArray[np.float32]
 ) -> Tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return mean and standard deviation of each dimension; 1 where a dimension never changes.
-
-    Shapes: codes (n, D); scales (n,); results (D,).
-    """
-    mean = sum(chunk.sum(axis=0) for chunk in _chunks(codes, scales)) / len(codes)
-    square = sum(((chunk - mean) ** 2).sum(axis=0) for chunk in _chunks(codes, scales))
-    std = np.sqrt(square / len(codes))
-    # rounding leaves a trace of a deviation where there is none
-    std[std <= 1e-9 * np.maximum(np.abs(mean), 1e-30)] = 1.0
+    """Return `moments` as heads keep them. Shapes: codes (n, D); scales (n,); results (D,)."""
+    mean, std = moments(codes, scales)
     return mean.astype(np.float32), std.astype(np.float32)
-
-
-def _chunks(codes: NDArray[np.int8], scales: NDArray[np.float32]) -> Iterator[NDArray[np.float64]]:
-    for start in range(0, len(codes), CHUNK_ROWS):
-        rows = slice(start, start + CHUNK_ROWS)
-        yield codes[rows].astype(np.float64) * scales[rows, None]
 
 
 def _listener(

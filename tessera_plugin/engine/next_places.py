@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Optional, Sequence, Tuple
 
 import numpy as np
@@ -14,12 +12,13 @@ import numpy as np
 from ..errors import ExtentTooLarge, NoValidEmbeddings
 from ..progress import Report, part, silent
 from ..values import Access, Extent
-from .embeddings import open_source
+from .embeddings import cached_source
 from .grid import measure, windows_of
 from .heads.base import Head
 from .novelty import Novelty
 from .places import Candidates, Place, choose, score_of
 from .samples import Samples
+from .spacing import in_space
 from .suggest import find_places, finder_of
 from .view_cells import SomeCells
 
@@ -28,8 +27,6 @@ NEAR_PX = 2_000_000
 
 APART_M = 30.0
 """Closer to a place that is not wanted, another one isn't either."""
-
-_EARTH_M = 6_371_000.0
 
 LonLat = Tuple[float, float]
 
@@ -65,10 +62,7 @@ def next_places(
     windows = windows_of(request.extent)
     wanted = request.count + len(request.avoid)
     if sum(window.pixels for window in windows) <= NEAR_PX:
-        access = replace(request.access, offline=True)
-        with contextlib.closing(
-            open_source(head.dataset, request.year, access, head.depth)
-        ) as source:
+        with cached_source(head.dataset, request.year, request.access, head.depth) as source:
             found = find_places(
                 source, windows, head, novelty, count=wanted, report=part(report, 0.1, 1.0)
             )
@@ -79,8 +73,7 @@ def next_places(
         found = _of_cells(cells, head, novelty, wanted)
     if not found:
         raise NoValidEmbeddings(head.dataset, request.year, "nothing of it is in the cache")
-    kept = [place for place in found if not _is_near(place, request.avoid)]
-    return tuple(kept[: request.count])
+    return _away_from(request.avoid, found)[: request.count]
 
 
 def _of_cells(cells: SomeCells, head: Head, novelty: Novelty, count: int) -> Tuple[Place, ...]:
@@ -93,12 +86,11 @@ def _of_cells(cells: SomeCells, head: Head, novelty: Novelty, count: int) -> Tup
     return choose(candidates, head, novelty, count)
 
 
-def _is_near(place: Place, others: Sequence[LonLat]) -> bool:
-    return any(_metres(place, lon, lat) < APART_M for lon, lat in others)
-
-
-def _metres(place: Place, lon: float, lat: float) -> float:
-    """Return how far a place is from a point, well enough for what is near."""
-    east = (place.lon - lon + 180) % 360 - 180
-    shrunk = math.radians(east) * math.cos(math.radians(lat))
-    return _EARTH_M * math.hypot(shrunk, math.radians(place.lat - lat))
+def _away_from(others: Sequence[LonLat], places: Sequence[Place]) -> Tuple[Place, ...]:
+    """Return the places that are not near any of the others."""
+    if not others:
+        return tuple(places)
+    here = in_space(np.array([(place.lon, place.lat) for place in places]))
+    there = in_space(np.array(others))
+    apart_m = np.linalg.norm(here[:, None] - there[None], axis=2).min(axis=1)
+    return tuple(place for place, metres in zip(places, apart_m) if metres >= APART_M)

@@ -21,6 +21,7 @@ from .heads.base import Head
 from .novelty import Novelty
 from .percent_maps import Strip
 from .similarity import unit
+from .spacing import in_space
 
 CELL_PX = 8
 """Of a square of this edge one pixel at most can be a place."""
@@ -30,8 +31,6 @@ PER_BLOCK = 8
 
 POOL = 4000
 """Candidates that are kept in all, those with the highest score."""
-
-_EARTH_M = 6_371_000.0
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def choose(candidates: Candidates, head: Head, novelty: Novelty, count: int) -> 
     if not total:
         return ()
     lonlat = _lonlat(candidates.at)
-    positions = _positions(lonlat)
+    positions = in_space(lonlat)
     directions = unit(candidates.codes)
     spacing_m = _spacing_m(positions, count)
     worth = candidates.scores.astype(np.float64)
@@ -233,14 +232,6 @@ def _lonlat(at: NDArray[np.int64]) -> NDArray[np.float64]:
         metres = (at[here][:, [2, 1]] + 0.5) * (PIXEL_M, -PIXEL_M)
         result[here] = transform_points(metres, zone_crs(int(zone)), LONLAT)
     return result
-
-
-def _positions(lonlat: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return places in metres (n, 3) in space: over seams and the antimeridian distances are right."""
-    lon, lat = np.radians(lonlat).T
-    return _EARTH_M * np.column_stack(
-        [np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)]
-    )
 
 
 def _spacing_m(positions: NDArray[np.float64], count: int) -> float:

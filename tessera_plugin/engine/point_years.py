@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Optional, Sequence, Tuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from ..errors import TesseraError
 from ..progress import Report, part, silent
 from ..values import Access, State, Window
 from . import catalog
-from .embeddings import dequantise, open_source, with_source
+from .embeddings import cached_source, dequantise, with_source
 from .similar_map import pixels_of
 from .similarity import unit
 from .unpack import by_worker
@@ -117,8 +116,7 @@ class _Reader:
                 lambda source, _: source.fetch([pixel], report),
                 depth=self.depth, report=report, unpack=by_worker(self.worker),
             )  # fmt: skip
-        cached = replace(self.access, offline=True)
-        with contextlib.closing(open_source(self.dataset, self.year, cached, self.depth)) as source:
+        with cached_source(self.dataset, self.year, self.access, self.depth) as source:
             codes, scales = source.read(pixel)
             return codes[0, 0], np.float32(scales[0, 0]), State(int(source.states(pixel)[0, 0]))
 

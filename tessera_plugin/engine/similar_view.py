@@ -7,8 +7,7 @@ From the cache only, strip by strip: two bytes per pixel are held, never the emb
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from ..io.outlines import Outline, in_degrees, outlines
 from ..io.sources.base import EmbeddingSource
 from ..progress import Report, part, silent
 from ..values import Access, Extent, Window
-from .embeddings import open_source, valid_mask
+from .embeddings import cached_source, valid_mask
 from .explore import nothing_in_cache
 from .grid import check_size, windows_of
 from .picture import Color, Picture
@@ -166,10 +165,7 @@ def similar_view(
     ExtentInvalid, UnknownDataset, UnknownYear, DepthNotOffered, FormNotOffered, Cancelled.
     """
     windows = windows_of(request.extent)
-    access = replace(request.access, offline=True)
-    with contextlib.closing(
-        open_source(request.dataset, request.year, access, request.depth)
-    ) as source:
+    with cached_source(request.dataset, request.year, request.access, request.depth) as source:
         check_size(windows, request.limit_px, source.depth)
         return similar_view_from(source, windows, request, report, centre=centre)
 

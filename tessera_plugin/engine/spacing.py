@@ -193,6 +193,11 @@ def _on_earth(places: LabelPlaces) -> NDArray[np.float64]:
         xy = np.column_stack([places.col[mine] + 0.5, -(places.row[mine] + 0.5)])
         xy = PIXEL_M * xy.astype(np.float64)
         lonlat[mine] = transform_points(xy, zone_crs(int(zone)), LONLAT)
+    return in_space(lonlat)
+
+
+def in_space(lonlat: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return places in degrees (n, 2) as points of a sphere (n, 3) in metres."""
     lon, lat = np.radians(lonlat).T
     up = np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
     return np.asarray(EARTH_M * up, np.float64)

@@ -8,11 +8,12 @@ import math
 from typing import TYPE_CHECKING, Callable, List, Optional, Sequence, Tuple
 
 from qgis.PyQt.QtCore import QPointF, QRectF, QSize, Qt
-from qgis.PyQt.QtGui import QColor, QPainter, QPaintEvent, QPalette, QPen, QPolygonF
+from qgis.PyQt.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from qgis.PyQt.QtWidgets import QSizePolicy, QWidget
 
 from . import text
 from .curve import GAP_PX, TRAINING
+from .plot_lines import paint_lines
 
 if TYPE_CHECKING:
     from ..engine.learning_curve import CurvePoint, LearningCurve
@@ -88,20 +89,10 @@ class AccuracyPlot(QWidget):
         self, painter: QPainter, area: QRectF, lines: Sequence[float],
         place: Callable[[float, float], QPointF],
     ) -> None:  # fmt: skip
-        ink = self.palette().color(QPalette.ColorRole.WindowText)
-        faint = QColor(ink)
-        faint.setAlpha(50)
         metrics, first = self.fontMetrics(), self._points[0].labels_per_class
-        painter.setPen(ink)
+        heights = [(place(first, share).y(), _percent(share)) for share in lines]
+        paint_lines(painter, self, area, heights)
         painter.drawText(QPointF(GAP_PX, metrics.ascent()), self.tr("Accuracy, tested labels"))
-        for share in lines:
-            y = place(first, share).y()
-            painter.setPen(QPen(faint, 1))
-            painter.drawLine(QPointF(area.left(), y), QPointF(area.right(), y))
-            painter.setPen(ink)
-            words = _percent(share)
-            x = area.left() - metrics.horizontalAdvance(words) - 4
-            painter.drawText(QPointF(x, y + metrics.ascent() / 2 - 1), words)
         base, right = area.bottom() + GAP_PX + metrics.ascent(), -math.inf
         for each in self._points:
             words = text.count(each.labels_per_class)

@@ -11,6 +11,7 @@ from qgis.PyQt.QtGui import QColor, QFontMetrics, QPainter, QPaintEvent, QPalett
 from qgis.PyQt.QtWidgets import QSizePolicy, QWidget
 
 from . import text
+from .plot_lines import halves, paint_lines
 
 TRAINING, VALIDATION = QColor("#3b82b8"), QColor("#e8853d")
 """Told apart on light and on dark, and without colour vision."""
@@ -79,18 +80,9 @@ class LossCurve(QWidget):
             x += 18 + metrics.horizontalAdvance(name) + 3 * GAP_PX
 
     def _paint_axes(self, painter: QPainter, area: QRectF, high: float) -> None:
-        ink = self.palette().color(QPalette.ColorRole.WindowText)
-        faint = QColor(ink)
-        faint.setAlpha(50)
+        lines = [(y, text.decimal(value)) for y, value in halves(area, high)]
+        paint_lines(painter, self, area, lines)
         metrics = self.fontMetrics()
-        for share in (0.0, 0.5, 1.0):
-            y = area.bottom() - share * area.height()
-            painter.setPen(QPen(faint, 1))
-            painter.drawLine(QPointF(area.left(), y), QPointF(area.right(), y))
-            painter.setPen(ink)
-            label = text.decimal(share * high)
-            width = metrics.horizontalAdvance(label)
-            painter.drawText(QPointF(area.left() - width - 4, y + metrics.ascent() / 2 - 1), label)
         last = self.tr("Epoch {}").format(self._points[-1][0])
         painter.drawText(
             QPointF(

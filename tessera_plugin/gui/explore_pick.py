@@ -17,14 +17,12 @@ from qgis.core import (
 from qgis.gui import QgsMapCanvas, QgsMapMouseEvent, QgsMapTool, QgsVertexMarker
 from qgis.PyQt import sip
 from qgis.PyQt.QtCore import QObject, Qt, pyqtSignal
-from qgis.PyQt.QtGui import QColor
 from qgis.PyQt.QtWidgets import QAbstractButton
 
 from .links import Links
+from .place_marker import clicked_mark
 from .tools.base import ToolBase
 from .tools.places import LONLAT
-
-MARKER_PX = 10
 
 
 class PickTool(ToolBase):
@@ -108,14 +106,5 @@ class PlacePicker(QObject):
         to_map = QgsCoordinateTransform(LONLAT, crs, QgsProject.instance())
         for lon, lat in self._places:
             with contextlib.suppress(QgsCsException):  # the map's CRS does not reach there
-                self._markers.append(self._marker(to_map.transform(QgsPointXY(lon, lat))))
-
-    def _marker(self, point: QgsPointXY) -> QgsVertexMarker:
-        marker = QgsVertexMarker(self._canvas)
-        marker.setIconType(QgsVertexMarker.IconType.ICON_CIRCLE)
-        marker.setIconSize(MARKER_PX)
-        marker.setPenWidth(2)
-        marker.setColor(QColor("#202020"))
-        marker.setFillColor(QColor("#ffffff"))
-        marker.setCenter(point)
-        return marker
+                point = to_map.transform(QgsPointXY(lon, lat))
+                self._markers.append(clicked_mark(self._canvas, point))

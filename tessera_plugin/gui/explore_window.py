@@ -21,6 +21,7 @@ from .explore_stage import Stage
 from .explore_years import YearsPart
 from .job_bar import JobBar
 from .note import Note
+from .one_dialog import OneDialog
 
 
 class ExploreDialog(QDialog):
@@ -78,8 +79,8 @@ class ExploreDialog(QDialog):
             self._parts[index].show(shown=True)
 
 
-class ExploreWindow(QObject):
-    """The window as seen from the dock: one, made when it is first asked for."""
+class ExploreWindow(OneDialog):
+    """The window as seen from the dock."""
 
     opened = pyqtSignal(bool)
     """Whether it is open."""
@@ -87,27 +88,10 @@ class ExploreWindow(QObject):
     def __init__(
         self, iface: QgisInterface, session: Session, area: AreaPage, parent: QObject
     ) -> None:
-        super().__init__(parent)
+        super().__init__(self._new, parent)
         self._iface, self._session, self._area = iface, session, area
-        self._dialog: Optional[ExploreDialog] = None
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the window is open."""
-        return self._dialog is not None and bool(self._dialog.isVisible())
-
-    def show(self, *_: object) -> None:
-        """Open the window, or bring it up where it is open."""
-        if self._dialog is None:
-            self._dialog = ExploreDialog(self._iface, self._session, self._area)
-            self._dialog.opened.connect(self.opened)
-        self._dialog.show()
-        self._dialog.raise_()
-        self._dialog.activateWindow()
-
-    def close_down(self) -> None:
-        """Close the window for good."""
-        dialog, self._dialog = self._dialog, None
-        if dialog is not None:
-            dialog.close_down()
-            dialog.deleteLater()
+    def _new(self) -> ExploreDialog:
+        dialog = ExploreDialog(self._iface, self._session, self._area)
+        dialog.opened.connect(self.opened)
+        return dialog

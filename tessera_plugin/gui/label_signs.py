@@ -6,7 +6,14 @@ from __future__ import annotations
 
 from typing import Dict, Iterator, Optional, Tuple
 
-from qgis.core import QgsCoordinateTransform, QgsCsException, QgsGeometry, QgsProject, QgsRectangle
+from qgis.core import (
+    QgsCoordinateReferenceSystem,
+    QgsCoordinateTransform,
+    QgsCsException,
+    QgsGeometry,
+    QgsProject,
+    QgsRectangle,
+)
 from qgis.gui import QgsMapCanvas, QgsMapCanvasItem
 from qgis.PyQt.QtCore import QPointF, QRectF, Qt
 from qgis.PyQt.QtGui import QColor, QPainter, QPen, QPixmap, QPolygonF
@@ -37,6 +44,9 @@ class LabelSigns(QgsMapCanvasItem):
         super().__init__(canvas)
         self._canvas, self._store = canvas, store
         self._picture: Optional[QPixmap] = None
+        self._crs = QgsCoordinateReferenceSystem()
+        self._on_map: Dict[str, Tuple[bytes, QgsGeometry]] = {}
+        """Labels in the CRS of the map by key, with what they were made of: a click changes one."""
         self.setZValue(Z_VALUE)
 
     def look(self) -> None:
@@ -83,22 +93,27 @@ class LabelSigns(QgsMapCanvasItem):
         crs = self._canvas.mapSettings().destinationCrs()
         if not crs.isValid():
             return
+        if crs != self._crs:
+            self._crs, self._on_map = crs, {}
         to_map = QgsCoordinateTransform(LONLAT, crs, QgsProject.instance())
-        to_lonlat = QgsCoordinateTransform(crs, LONLAT, QgsProject.instance())
-        area = self._lonlat_area(to_lonlat)
+        area = self._lonlat_area(QgsCoordinateTransform(crs, LONLAT, QgsProject.instance()))
         if area is None:
             return
         colors: Dict[int, QColor] = {each.id: QColor(each.color) for each in self._store.classes}
-        selected = set(self._store.selected)
+        selected, before, self._on_map = set(self._store.selected), self._on_map, {}
         for key in self._store.keys_in(area)[:MOST]:
-            label, geometry = self._store.label(key), self._store.geometry(key)
+            label = self._store.label(key)
             if label is None:
                 continue
-            try:
-                geometry.transform(to_map)
-            except QgsCsException:
-                continue
-            yield geometry, (colors[label.class_id], SELECTED if key in selected else HALO)
+            known = before.get(key)
+            if known is None or known[0] != label.wkb:
+                known = label.wkb, self._store.geometry(key)
+                try:
+                    known[1].transform(to_map)
+                except QgsCsException:
+                    continue
+            self._on_map[key] = known
+            yield known[1], (colors[label.class_id], SELECTED if key in selected else HALO)
 
     def _lonlat_area(self, to_lonlat: QgsCoordinateTransform) -> Optional[QgsRectangle]:
         try:

@@ -144,16 +144,13 @@ class NextPanel(QGroupBox):
                 state,
                 self._area.extent(),
                 self._loop.view_cells(CELLS),
-                self._avoid(),
+                sorted(self._done),
             )
         except TesseraError as error:
             self._failed(error)
             return
         self.nextState.setText(self.tr("Looking for places…"))
         self._lookup.ask(task, self._found, self._failed)
-
-    def _avoid(self) -> List[Tuple[float, float]]:
-        return sorted(self._done)
 
     def _found(self, places: Tuple[Place, ...]) -> None:
         self._is_stale = False

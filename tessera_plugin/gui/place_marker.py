@@ -28,7 +28,7 @@ from .links import Links
 from .tools.places import LONLAT, POLYGON
 
 COLOR = "#e7298a"
-HALO_PX = 26
+HALO_PX, CLICKED_PX = 26, 10
 COARSEST_M = 5.0
 """Metres per pixel of the screen at which a place of 10 m can still be looked at."""
 
@@ -39,6 +39,18 @@ MIDDLE = 0.7
 """A place in this share of the map's width and height is in sight."""
 
 _DEGREE_M = 111_320.0
+
+
+def clicked_mark(canvas: QgsMapCanvas, point: QgsPointXY) -> QgsVertexMarker:
+    """Return a new mark at a point of the map that was clicked."""
+    marker = QgsVertexMarker(canvas)
+    marker.setIconType(QgsVertexMarker.IconType.ICON_CIRCLE)
+    marker.setIconSize(CLICKED_PX)
+    marker.setPenWidth(2)
+    marker.setColor(QColor("#202020"))
+    marker.setFillColor(QColor("#ffffff"))
+    marker.setCenter(point)
+    return marker
 
 
 class PlaceMarker(QObject):

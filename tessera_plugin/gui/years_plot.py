@@ -8,10 +8,11 @@ import math
 from typing import Dict, List, Sequence
 
 from qgis.PyQt.QtCore import QPointF, QRectF, QSize
-from qgis.PyQt.QtGui import QColor, QPainter, QPaintEvent, QPalette, QPen
+from qgis.PyQt.QtGui import QColor, QPainter, QPaintEvent, QPalette
 from qgis.PyQt.QtWidgets import QSizePolicy, QWidget
 
 from . import text
+from .plot_lines import halves, paint_lines
 
 BAR = QColor("#3b82b8")
 HEIGHT_PX, GAP_PX = 140, 6
@@ -56,22 +57,10 @@ class YearsPlot(QWidget):
         left = metrics.horizontalAdvance(text.decimal(high)) + 2 * GAP_PX
         top, bottom = metrics.height() + 2 * GAP_PX, metrics.height() + GAP_PX
         area = QRectF(left, top, self.width() - left - GAP_PX, self.height() - top - bottom)
-        self._paint_axes(painter, area, high, ink)
+        lines = [(y, text.decimal(value)) for y, value in halves(area, high)]
+        paint_lines(painter, self, area, lines)
         self._paint_bars(painter, area, high, ink)
         painter.end()
-
-    def _paint_axes(self, painter: QPainter, area: QRectF, high: float, ink: QColor) -> None:
-        faint = QColor(ink)
-        faint.setAlpha(50)
-        metrics = self.fontMetrics()
-        for share in (0.0, 0.5, 1.0):
-            y = area.bottom() - share * area.height()
-            painter.setPen(QPen(faint, 1))
-            painter.drawLine(QPointF(area.left(), y), QPointF(area.right(), y))
-            painter.setPen(ink)
-            words = text.decimal(share * high)
-            left = area.left() - metrics.horizontalAdvance(words) - GAP_PX
-            painter.drawText(QPointF(left, y + metrics.ascent() / 2 - 1), words)
 
     def _paint_bars(self, painter: QPainter, area: QRectF, high: float, ink: QColor) -> None:
         metrics = self.fontMetrics()

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..products import product
+from .moments import moments
 
 MAX_PX = 2_000
 """Pixels that are looked at; more change nothing."""
@@ -68,10 +69,8 @@ class Background:
         if len(codes) > MAX_PX:
             some = np.random.default_rng(seed).choice(len(codes), MAX_PX, replace=False)
             codes, scales = codes[np.sort(some)], scales[np.sort(some)]
-        x = codes.astype(np.float64) * scales[:, None]
-        mean, std = x.mean(axis=0), x.std(axis=0)
-        std[std <= 1e-9 * np.maximum(np.abs(mean), 1e-30)] = 1.0  # a dimension that never changes
-        x = (x - mean) / std
+        mean, std = moments(codes, scales)
+        x = (codes.astype(np.float64) * scales[:, None] - mean) / std
         values, vectors = np.linalg.eigh(product(x.T, x) / len(x))  # ascending
         values, vectors = values[::-1], vectors[:, ::-1]
         size = max(int((values > values.mean()).sum()), min(FEWEST_DIMENSIONS, len(values)))

@@ -9,11 +9,11 @@ from typing import List
 from qgis.core import QgsGeometry, QgsPointXY
 from qgis.gui import QgsMapCanvas, QgsMapMouseEvent, QgsVertexMarker
 from qgis.PyQt.QtCore import Qt, pyqtSignal
-from qgis.PyQt.QtGui import QColor, QKeyEvent
+from qgis.PyQt.QtGui import QKeyEvent
 
+from ..place_marker import clicked_mark
 from .base import ToolBase
 
-MARKER_PX = 10
 _KEYS_OF_ACCEPT = (Qt.Key.Key_Return, Qt.Key.Key_Enter)
 
 
@@ -38,14 +38,7 @@ class SimilarTool(ToolBase):
 
     def mark(self, point: QgsPointXY) -> None:
         """Show a place of the map that was clicked."""
-        marker = QgsVertexMarker(self.canvas())
-        marker.setIconType(QgsVertexMarker.IconType.ICON_CIRCLE)
-        marker.setIconSize(MARKER_PX)
-        marker.setPenWidth(2)
-        marker.setColor(QColor("#202020"))
-        marker.setFillColor(QColor("#ffffff"))
-        marker.setCenter(point)
-        self._markers.append(marker)
+        self._markers.append(clicked_mark(self.canvas(), point))
 
     def canvasReleaseEvent(self, event: QgsMapMouseEvent) -> None:
         if event.button() != Qt.MouseButton.LeftButton:
