@@ -21,7 +21,7 @@ from ..errors import (
     TesseraError,
 )
 from ..io import files
-from ..io.rasters import ClassCount
+from ..io.raster_classes import ClassCount
 from ..io.sources.base import EmbeddingSource, FetchSummary
 from ..progress import Report, part, silent
 from ..values import Access, Extent, LandClass, State, Window

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Iterator, List, Sequence, Tuple
 
 from ..io import files
-from ..io.rasters import ClassCount
+from ..io.raster_classes import ClassCount
 from .map_values import ClassifyResult
 
 HEAD = (

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from ..io import rasters
 from ..io.class_rasters import ClassRaster, sieve
-from ..io.rasters import CLASS_NODATA, HECTARES_PER_PX, Layout, RasterWriter
+from ..io.raster_classes import CLASS_NODATA, HECTARES_PER_PX, ClassCount
+from ..io.rasters import Layout, RasterWriter
 from ..progress import Report, part
 from ..values import LandClass, Window
 from .mapping import Counts, Target
@@ -120,7 +121,7 @@ class Cleaner:
                 changed_px += int(np.count_nonzero(values != original.read(strip)))
                 done_px += strip.pixels
             counts = by_id[ids]
-            named = [rasters.ClassCount.of(c, int(n)) for c, n in zip(self.classes, counts)]
+            named = [ClassCount.of(c, int(n)) for c, n in zip(self.classes, counts)]
             writer.finish(named, part(report, 0.8, 1.0))
         return counts, changed_px
 

@@ -10,7 +10,7 @@ from typing import Optional, Tuple
 
 from ..errors import LabelsNeeded, TooManyPolygons
 from ..io import files
-from ..io.rasters import ClassCount
+from ..io.raster_classes import ClassCount
 from ..io.sources.base import FetchSummary
 from ..values import Access
 from .labels import Labels

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import NotWritable
-from ..io import files, rasters
-from ..io.rasters import ClassCount
+from ..io import files, raster_mosaic, rasters
+from ..io.raster_classes import CLASS_NODATA, ClassCount
 from ..progress import Report, part
 from ..values import LandClass, Window
 from .zones import own_pixels, zone_paths
@@ -90,7 +90,7 @@ class Target:
             south = all(window.is_south for window in self._windows)
             vrt = self.folder / f"{self._out.stem}.vrt"
             epsg = (32700 if south else 32600) + zone
-            all_files += rasters.mosaic(vrt, self.paths, epsg, counts, tags)
+            all_files += raster_mosaic.mosaic(vrt, self.paths, epsg, counts, tags)
         pairs = tuple((path, self._out.with_name(path.name)) for path in all_files)
         return StagedRaster(self.folder, pairs, len(self._windows))
 
@@ -195,7 +195,7 @@ class MapWriter:
     def _ids(self, best: NDArray[np.intp], has_class: NDArray[np.bool_]) -> NDArray[np.generic]:
         """Return the values of the raster (H, W)."""
         ids = np.array([each.id for each in self.classes], rasters.class_dtype(self.classes))
-        found = np.full(best.shape, rasters.CLASS_NODATA, ids.dtype)
+        found = np.full(best.shape, CLASS_NODATA, ids.dtype)
         found[has_class] = ids[best[has_class]]
         return found
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Tessera for QGIS contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Result rasters: GeoTIFFs written part by part and read back, and mosaics over zone seams.
+"""Result rasters: GeoTIFFs written part by part and read back.
 
 GDAL's exception mode belongs to QGIS, so every call is checked in a way that works in both modes.
 numpy arrays are handed over as buffers: `osgeo.gdal_array` breaks where numpy is not the one that
@@ -10,8 +10,6 @@ QGIS was built with.
 from __future__ import annotations
 
 import contextlib
-import html
-import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,40 +22,22 @@ from osgeo import gdal, osr
 
 from ..errors import DiskFull, NotWritable, TesseraError
 from ..progress import Report, part, silent
-from ..values import PIXEL_M, SOUTH_OFFSET_M, LandClass, Window
+from ..values import LandClass, Window
 from . import files
 from .gdal_errors import collected as _errors
-from .projection import strip_limits
+from .raster_classes import CLASS_NODATA, ClassCount, add_classes, color_table
 
-CLASS_NODATA = 0
 CONFIDENCE_NODATA = 255
-HECTARES_PER_PX = PIXEL_M * PIXEL_M / 10_000
 
-_TILE_PX = 256
+TILE_PX = 256
+"""Edge of the tiles inside a GeoTIFF."""
+
 _LOW_DISK_BYTES = 1_000_000
 _TYPES = {
     np.dtype(np.uint8): gdal.GDT_Byte,
     np.dtype(np.uint16): gdal.GDT_UInt16,
     np.dtype(np.float32): gdal.GDT_Float32,
 }
-
-
-@dataclass(frozen=True)
-class ClassCount:
-    """How much of a map a class covers."""
-
-    id: int
-    name: str
-    color: str
-    pixels: int
-    hectares: float
-    """The pixels' area on the zone grid."""
-
-    @classmethod
-    def of(cls, land_class: LandClass, pixels: int) -> ClassCount:
-        """Return the count of a class's pixels."""
-        hectares = round(pixels * HECTARES_PER_PX, 2)
-        return cls(land_class.id, land_class.name, land_class.color, pixels, hectares)
 
 
 @dataclass(frozen=True)
@@ -106,7 +86,7 @@ class RasterWriter:
         with self._checked():
             band = self._dataset.GetRasterBand(1)
             band.SetColorInterpretation(gdal.GCI_PaletteIndex)
-            band.SetColorTable(_color_table(classes))
+            band.SetColorTable(color_table(classes))
 
     def describe(self, names: Sequence[str]) -> None:
         """Name the bands."""
@@ -137,7 +117,7 @@ class RasterWriter:
         self._add_overviews(part(report, 0.0, 0.7))
         with self._checked():
             if counts:
-                _add_classes(self._dataset.GetRasterBand(1), counts)
+                add_classes(self._dataset.GetRasterBand(1), counts)
             self._dataset = None  # GDAL's way of closing, the last errors come here
         self._verify(part(report, 0.7, 1.0))
         self._whole = True
@@ -217,7 +197,7 @@ class RasterWriter:
 
     def _failure(self, problems: Sequence[str]) -> TesseraError:
         pixel_bytes = self._layout.bands * self._layout.dtype.itemsize
-        return _failure(self.path, problems, self._window.pixels * pixel_bytes)
+        return write_failure(self.path, problems, self._window.pixels * pixel_bytes)
 
 
 class _TileRows:
@@ -234,7 +214,7 @@ class _TileRows:
         rows, cols = place.slices_in(self._window)
         height, width = self._window.shape
         return all(
-            side.start % _TILE_PX == 0 and (side.stop % _TILE_PX == 0 or side.stop == edge)
+            side.start % TILE_PX == 0 and (side.stop % TILE_PX == 0 or side.stop == edge)
             for side, edge in ((rows, height), (cols, width))
         )
 
@@ -261,9 +241,9 @@ class _TileRows:
 
     def _rows_of(self, place: Window) -> Iterator[Window]:
         outer = self._window
-        first = outer.row + (place.row - outer.row) // _TILE_PX * _TILE_PX
-        for row in range(first, place.stop_row, _TILE_PX):
-            stop = min(row + _TILE_PX, outer.stop_row)
+        first = outer.row + (place.row - outer.row) // TILE_PX * TILE_PX
+        for row in range(first, place.stop_row, TILE_PX):
+            stop = min(row + TILE_PX, outer.stop_row)
             yield Window.between(outer.zone, row, outer.col, stop, outer.stop_col)
 
     def _empty(self, row: Window) -> NDArray[Any]:
@@ -330,62 +310,17 @@ def embeddings(path: Path, window: Window, depth: int, tags: Mapping[str, str]) 
 
 def tiles(window: Window) -> Iterator[Window]:
     """Yield the parts of a window that are whole tiles of its GeoTIFF (256 x 256 px), row by row."""
-    for row in range(window.row, window.stop_row, _TILE_PX):
-        for col in range(window.col, window.stop_col, _TILE_PX):
-            yield Window.between(window.zone, row, col, min(row + _TILE_PX, window.stop_row),
-                                 min(col + _TILE_PX, window.stop_col))  # fmt: skip
-
-
-def mosaic(
-    out: Path,
-    sources: Sequence[Path],
-    epsg: int,
-    counts: Sequence[ClassCount] = (),
-    tags: Optional[Mapping[str, str]] = None,
-) -> Tuple[Path, ...]:
-    """Write a VRT over rasters of several zones, in the CRS of `epsg`.
-
-    Sources in another CRS are warped by nearest neighbour in VRTs of their own, in the folder of
-    `out`, which must be that of the sources; all name each other without a folder, so that they can
-    be moved together. Colours, nodata and the bands' names are those of the sources, the names of
-    values and areas those of `counts`.
-    Returns the VRTs in the order they build on each other, `out` last.
-    Raises: DiskFull, NotWritable.
-    """
-    problems: List[str] = []
-    helpers: List[Path] = []
-    beyond: List[Path] = []
-    own: List[Path] = []
-    with _errors(problems):
-        for source in sources:
-            is_own = _epsg_of(source) % 100 == epsg % 100
-            layer = source
-            if not is_own:
-                layer = _with_fringe(source, out)
-                helpers.append(layer)
-            if _epsg_of(source) != epsg:
-                layer = _warp(layer, source.stem, epsg, out, counts)
-                helpers.append(layer)
-            (own if is_own else beyond).append(layer)
-        # the last lies on top: where fringes reach over the seam, the zone's own pixels count
-        layers = [*beyond, *own]
-        dataset = gdal.BuildVRT(str(out), [str(layer) for layer in layers])
-        if dataset is not None:
-            _add_classes(dataset.GetRasterBand(1), counts)
-            _name_bands(dataset, sources[0])
-            dataset.SetMetadata(dict(tags or {}))
-        dataset = None
-    if problems:
-        raise _failure(out, problems, 0)
-    _name_beside(out)
-    _check_readable(out)
-    return (*helpers, out)
+    for row in range(window.row, window.stop_row, TILE_PX):
+        for col in range(window.col, window.stop_col, TILE_PX):
+            yield Window.between(window.zone, row, col, min(row + TILE_PX, window.stop_row),
+                                 min(col + TILE_PX, window.stop_col))  # fmt: skip
 
 
 # --- GDAL, checked
 
 
-def _failure(path: Path, problems: Sequence[str], needed_bytes: int) -> TesseraError:
+def write_failure(path: Path, problems: Sequence[str], needed_bytes: int) -> TesseraError:
+    """Return the error of a file that could not be written, from what GDAL said of it."""
     said = "; ".join(dict.fromkeys(problems))
     if "No space left" in said or files.free_bytes(path) < _LOW_DISK_BYTES:
         return DiskFull(str(path), needed_bytes)
@@ -393,7 +328,7 @@ def _failure(path: Path, problems: Sequence[str], needed_bytes: int) -> TesseraE
 
 
 def _create(path: Path, window: Window, layout: Layout, tags: Mapping[str, str]) -> gdal.Dataset:
-    options = ["TILED=YES", f"BLOCKXSIZE={_TILE_PX}", f"BLOCKYSIZE={_TILE_PX}",
+    options = ["TILED=YES", f"BLOCKXSIZE={TILE_PX}", f"BLOCKYSIZE={TILE_PX}",
                "BIGTIFF=IF_SAFER", *layout.options]  # fmt: skip
     dataset = gdal.GetDriverByName("GTiff").Create(
         str(path), window.width, window.height, layout.bands, _TYPES[layout.dtype], options
@@ -418,168 +353,6 @@ def _reference(epsg: int) -> osr.SpatialReference:
 
 def _levels(window: Window) -> List[int]:
     levels: List[int] = []
-    while max(window.shape) > _TILE_PX * 2 ** len(levels):
+    while max(window.shape) > TILE_PX * 2 ** len(levels):
         levels.append(2 ** (len(levels) + 1))
     return levels
-
-
-def _rgb(color: str) -> Tuple[int, int, int]:
-    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
-
-
-def _color_table(classes: Sequence[LandClass]) -> gdal.ColorTable:
-    table = gdal.ColorTable()
-    table.SetColorEntry(CLASS_NODATA, (0, 0, 0, 0))
-    for each in classes:
-        table.SetColorEntry(each.id, (*_rgb(each.color), 255))
-    return table
-
-
-def _add_classes(band: gdal.Band, counts: Sequence[ClassCount]) -> None:
-    """Give a band category names and an attribute table."""
-    if not counts:
-        return
-    names = [""] * (max(each.id for each in counts) + 1)
-    for each in counts:
-        names[each.id] = each.name
-    band.SetCategoryNames(names)
-    band.SetDefaultRAT(_attribute_table(counts))
-
-
-def _attribute_table(counts: Sequence[ClassCount]) -> gdal.RasterAttributeTable:
-    table = gdal.RasterAttributeTable()
-    whole = gdal.GFT_Integer
-    pixels = whole if max(each.pixels for each in counts) < 2**31 else gdal.GFT_Real
-    for name, kind, usage in (
-        ("Value", whole, gdal.GFU_MinMax),
-        ("Class", gdal.GFT_String, gdal.GFU_Name),
-        ("Red", whole, gdal.GFU_Red),
-        ("Green", whole, gdal.GFU_Green),
-        ("Blue", whole, gdal.GFU_Blue),
-        ("Pixels", pixels, gdal.GFU_PixelCount),
-        ("Hectares", gdal.GFT_Real, gdal.GFU_Generic),
-    ):
-        table.CreateColumn(name, kind, usage)
-    table.SetRowCount(len(counts))
-    for row, each in enumerate(counts):
-        table.SetValueAsInt(row, 0, each.id)
-        table.SetValueAsString(row, 1, each.name)
-        for col, value in enumerate(_rgb(each.color), 2):
-            table.SetValueAsInt(row, col, value)
-        table.SetValueAsDouble(row, 5, float(each.pixels))
-        table.SetValueAsDouble(row, 6, each.hectares)
-    return table
-
-
-def _name_bands(dataset: gdal.Dataset, source: Path) -> None:
-    """Name the bands as those of a source are named."""
-    known = gdal.OpenEx(str(source), gdal.OF_RASTER)
-    for number in range(1, dataset.RasterCount + 1):
-        dataset.GetRasterBand(number).SetDescription(known.GetRasterBand(number).GetDescription())
-
-
-def _epsg_of(path: Path) -> int:
-    dataset = gdal.OpenEx(str(path), gdal.OF_RASTER)
-    if dataset is None:
-        raise RuntimeError(f"{path.name} can't be read")
-    return int(dataset.GetSpatialRef().GetAuthorityCode(None))
-
-
-def _with_fringe(source: Path, out: Path) -> Path:
-    """Write a VRT of a raster whose pixels at a seam are repeated once beyond it.
-
-    The nearest pixel of a place just inside a strip may have its own centre just outside, where the
-    raster is clipped: without the fringe a mosaic has holes along the seam.
-    """
-    target = out.with_name(f"{source.stem}_seam.vrt")
-    window = _window_of(source)
-    dataset = gdal.Translate(
-        str(target), str(source), format="VRT",
-        srcWin=[-1, 0, window.width + 2, window.height],
-    )  # fmt: skip
-    if dataset is not None:
-        name = html.escape(source.name, quote=False)
-        for index in range(1, dataset.RasterCount + 1):
-            band = dataset.GetRasterBand(index)
-            for number, (col, beyond, row, rows) in enumerate(_fringe(window)):
-                xml = (
-                    f'<SimpleSource><SourceFilename relativeToVRT="1">{name}'
-                    f"</SourceFilename><SourceBand>{index}</SourceBand>"
-                    f'<SrcRect xOff="{col}" yOff="{row}" xSize="1" ySize="{rows}"/>'
-                    f'<DstRect xOff="{beyond + 1}" yOff="{row}" xSize="1" ySize="{rows}"/>'
-                    "</SimpleSource>"
-                )
-                band.SetMetadataItem(f"source_{number}", xml, "new_vrt_sources")
-    dataset = None
-    _name_beside(target)
-    return target
-
-
-def _fringe(window: Window) -> Iterator[Tuple[int, int, int, int]]:
-    """Yield the column at the seam, the one beyond it, first row and rows, all from the window's."""
-    wide = Window(window.zone, window.row, window.col - 2, window.height, window.width + 4)
-    first, stop = (limit - window.col for limit in strip_limits(wide))
-    for limit, inside, is_here in (
-        (first, first, (first >= 0) & (first < window.width)),
-        (stop, stop - 1, (stop > 0) & (stop <= window.width)),
-    ):
-        edges = np.flatnonzero(np.diff(np.where(is_here, limit, -9), prepend=-8, append=-8))
-        for row, end in zip(edges[:-1].tolist(), edges[1:].tolist()):
-            if is_here[row]:
-                col = int(inside[row])
-                yield col, (col - 1 if limit is first else col + 1), row, end - row
-
-
-def _window_of(path: Path) -> Window:
-    """Return the window of a raster on a zone's grid."""
-    dataset = gdal.OpenEx(str(path), gdal.OF_RASTER)
-    west, _, _, north, _, _ = dataset.GetGeoTransform()
-    epsg = _epsg_of(path)
-    north -= SOUTH_OFFSET_M if epsg >= 32700 else 0
-    row, col = round(-north / PIXEL_M), round(west / PIXEL_M)
-    return Window(epsg % 100, row, col, dataset.RasterYSize, dataset.RasterXSize)
-
-
-def _warp(source: Path, stem: str, epsg: int, out: Path, counts: Sequence[ClassCount]) -> Path:
-    """Write a VRT of a raster in another zone's CRS, on that zone's pixel grid."""
-    target = out.with_name(f"{stem}_in_{_zone_name(epsg)}.vrt")
-    dataset = gdal.Warp(
-        str(target), str(source), format="VRT", dstSRS=f"EPSG:{epsg}", xRes=PIXEL_M, yRes=PIXEL_M,
-        targetAlignedPixels=True, resampleAlg="near",
-    )  # fmt: skip
-    if dataset is not None:
-        _add_classes(dataset.GetRasterBand(1), counts)
-    dataset = None
-    _name_beside(target)
-    return target
-
-
-def _zone_name(epsg: int) -> str:
-    return f"utm{epsg % 100:02d}"
-
-
-def _name_beside(vrt: Path) -> None:
-    """Let a VRT name its sources without their folder."""
-    try:
-        text = vrt.read_text("utf-8")
-        vrt.write_text(_SOURCE.sub(r'relativeToVRT="1"\1>\2</\3>', text), "utf-8")
-    except OSError as error:
-        raise files.write_error(vrt, error) from error
-
-
-_SOURCE = re.compile(
-    r'relativeToVRT="[01]"([^>]*)>[^<]*?([^<>/\\]+)</(SourceFilename|SourceDataset)>'
-)
-
-
-def _check_readable(path: Path) -> None:
-    problems: List[str] = []
-    with _errors(problems):
-        dataset = gdal.OpenEx(str(path), gdal.OF_RASTER)
-        size = (dataset.RasterXSize, dataset.RasterYSize) if dataset else (1, 1)
-        small = tuple(min(edge, _TILE_PX) for edge in size)
-        if dataset is None or dataset.ReadRaster(0, 0, *size, *small) is None:
-            problems.append("what was written can't be read back")
-        dataset = None
-    if problems:
-        raise _failure(path, problems, 0)

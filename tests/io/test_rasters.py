@@ -11,9 +11,9 @@ import pytest
 from osgeo import gdal
 
 from tessera_plugin.errors import DiskFull, NotWritable
-from tessera_plugin.io import files, rasters
+from tessera_plugin.io import files, raster_mosaic, rasters
 from tessera_plugin.io.projection import LONLAT, strip_limits, transform_points, zone_crs
-from tessera_plugin.io.rasters import ClassCount
+from tessera_plugin.io.raster_classes import ClassCount
 from tessera_plugin.progress import Cancelled, silent
 from tessera_plugin.values import LandClass, Window
 
@@ -339,8 +339,8 @@ import numpy as np
 from osgeo import gdal
 from pathlib import Path
 from tessera_plugin.errors import NotWritable
-from tessera_plugin.io import rasters
-from tessera_plugin.io.rasters import ClassCount
+from tessera_plugin.io import raster_mosaic, rasters
+from tessera_plugin.io.raster_classes import ClassCount
 from tessera_plugin.values import LandClass, Window
 gdal.UseExceptions()
 folder, window = Path({str(tmp_path)!r}), Window(30, -580_000, 70_000, 600, 300)
@@ -350,7 +350,7 @@ for name, place in (("m30.tif", window), ("m31.tif", other)):
     with rasters.class_map(folder / name, place, classes, {{}}) as writer:
         writer.write(place, np.ones(place.shape, np.uint8))
         writer.finish([ClassCount.of(each, 5) for each in classes])
-rasters.mosaic(folder / "m.vrt", [folder / "m30.tif", folder / "m31.tif"], 32630)
+raster_mosaic.mosaic(folder / "m.vrt", [folder / "m30.tif", folder / "m31.tif"], 32630)
 assert gdal.Open(str(folder / "m30.tif")).ReadAsArray().min() == 1
 try:
     rasters.confidence(folder / "none" / "c.tif", window, {{}})
@@ -392,7 +392,7 @@ def write_seam(folder, values=(1, 2)):
 
 def test_mosaic_shows_pixels_of_both_zones(tmp_path):
     windows, paths, arrays = write_seam(tmp_path)
-    made = rasters.mosaic(tmp_path / "map.vrt", paths, 32630, counts_of(arrays[0]), TAGS)
+    made = raster_mosaic.mosaic(tmp_path / "map.vrt", paths, 32630, counts_of(arrays[0]), TAGS)
 
     names = ["map_utm31_seam.vrt", "map_utm31_in_utm30.vrt", "map.vrt"]
     assert [path.name for path in made] == names
@@ -432,7 +432,7 @@ def test_mosaic_shows_pixels_of_both_zones(tmp_path):
 
 def test_mosaic_has_colours_names_nodata_and_tags(tmp_path):
     _, paths, arrays = write_seam(tmp_path)
-    made = rasters.mosaic(tmp_path / "map.vrt", paths, 32631, counts_of(arrays[0]), TAGS)
+    made = raster_mosaic.mosaic(tmp_path / "map.vrt", paths, 32631, counts_of(arrays[0]), TAGS)
     for path in made:
         dataset = gdal.Open(str(path))
         band = dataset.GetRasterBand(1)
@@ -447,7 +447,7 @@ def test_mosaic_can_be_moved_with_its_sources(tmp_path):
     here = tmp_path / "a here"
     here.mkdir()
     _, paths, arrays = write_seam(here)
-    made = rasters.mosaic(here / "map.vrt", paths, 32630, counts_of(arrays[0]))
+    made = raster_mosaic.mosaic(here / "map.vrt", paths, 32630, counts_of(arrays[0]))
     before = read(here / "map.vrt")
     there = tmp_path / "there"
     there.mkdir()
@@ -467,7 +467,7 @@ def test_mosaic_of_confidences(tmp_path):
         with rasters.confidence(paths[-1], window, {}) as writer:
             writer.write(window, array)
             writer.finish()
-    rasters.mosaic(tmp_path / "conf.vrt", paths, 32630)
+    raster_mosaic.mosaic(tmp_path / "conf.vrt", paths, 32630)
     values = read(tmp_path / "conf.vrt")
     assert set(np.unique(values)) == {40, 90, 255}
 
@@ -478,7 +478,7 @@ def test_mosaic_over_the_antimeridian(tmp_path):
         window = Window(zone, -2200, col, 200, 300)
         paths.append(tmp_path / f"map_utm{zone:02d}.tif")
         write_map(paths[-1], window, clipped(window, value))
-    made = rasters.mosaic(tmp_path / "map.vrt", paths, 32660)
+    made = raster_mosaic.mosaic(tmp_path / "map.vrt", paths, 32660)
     assert [path.name for path in made[:2]] == ["map_utm01_seam.vrt", "map_utm01_in_utm60.vrt"]
     dataset = gdal.Open(str(tmp_path / "map.vrt"))
     values = dataset.ReadAsArray()
@@ -497,7 +497,7 @@ def test_mosaic_of_a_southern_and_a_crossing_map(tmp_path):
     for window, value in ((south, 1), (crossing, 2)):
         paths.append(tmp_path / f"map_utm{window.zone}.tif")
         write_map(paths[-1], window, clipped(window, value))
-    made = rasters.mosaic(tmp_path / "map.vrt", paths, 32630)
+    made = raster_mosaic.mosaic(tmp_path / "map.vrt", paths, 32630)
     assert [path.name for path in made] == [
         "map_utm30_in_utm30.vrt", "map_utm31_seam.vrt", "map_utm31_in_utm30.vrt", "map.vrt"]  # fmt: skip
     dataset = gdal.Open(str(tmp_path / "map.vrt"))
@@ -514,4 +514,4 @@ def test_mosaic_of_a_missing_source(tmp_path):
     _, paths, _ = write_seam(tmp_path)
     paths[1].unlink()
     with pytest.raises(NotWritable):
-        rasters.mosaic(tmp_path / "map.vrt", paths, 32630)
+        raster_mosaic.mosaic(tmp_path / "map.vrt", paths, 32630)
