@@ -158,6 +158,18 @@ def whole_job(edge, _worker):
         classify.publish(staged)
 
 
+@case("classify with the worker's help, its start too")
+def whole_job_with_worker(edge, worker):
+    if not worker.exists():
+        return
+    source, client = Repeated(), WorkerClient(str(worker))
+    with tempfile.TemporaryDirectory() as folder:
+        yield
+        request = request_of(edge, folder)
+        classify.publish(classify.classify_from(source, head(), request, worker=client))
+    client.stop()
+
+
 @case("the same of fields, cleaned (majority, sieve) too")
 def cleaned(edge, _worker):
     clean_up = CleanUp(majority=3, sieve_px=5)

@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Accuracy and calibration of our heads against scikit-learn's, on the same folds of the sample archive.
 
-    ./dev bench heads [--repeats N] [--per-class N] [--instant-only]
+    ./dev bench heads [--repeats N] [--per-class N] [--land N] [--instant-only]
 
 Each of several folds (by label) is tested by heads of 1, 2, 5, 10 and 50 labels per class, drawn from
-the rest. Both sides get embeddings standardised over the labels that are learnt, but the instant head
-by the pixels around all labels, from which it learns too, without any label.
+the rest. Both sides get embeddings standardised over the labels that are learnt, but our heads by the
+pixels around all labels, from which they learn too, without any label. A fold's instant head, which
+teaches its MLP, knows the labels of that fold's training alone. `--land` is the seed of another
+simulated land. Differences are of the same draws, ± the standard error of their mean.
 """
 
 import argparse
@@ -48,9 +50,9 @@ SIZES = (1, 2, 5, 10, 50)
 FOLDS = 4
 
 
-def samples_of(per_class):
+def samples_of(per_class, land=0):
     """Labels as a careful person would click them, and their embeddings over a real server."""
-    archive = SampleArchive()
+    archive = SampleArchive(seed=land)
     classes = tuple(LandClass(c.id, c.name, c.color) for c in archive.classes)
     points = archive.label_points(BBOX, per_class=per_class)
     items = tuple(
@@ -94,6 +96,19 @@ class Table:
             cells = [self.right.get((name, size)) for size in self.sizes]
             told = [f"{100 * np.mean(c):.1f} ± {100 * np.std(c):.1f}" if c else "-" for c in cells]
             print(f"{name:<44}" + "".join(f"{cell:>15}" for cell in told))
+
+    def show_differences(self, name, others):
+        print(f"{name + ' less, in points':<44}" + "".join(f"{size:>15}" for size in self.sizes))
+        for other in others:
+            told = []
+            for size in self.sizes:
+                mine, theirs = self.right.get((name, size)), self.right.get((other, size))
+                if not mine or not theirs:
+                    told.append("-")
+                    continue
+                gap = 100 * (np.array(mine) - theirs)
+                told.append(f"{gap.mean():+.1f} ± {gap.std(ddof=1) / np.sqrt(len(gap)):.1f}")
+            print(f"  {other:<42}" + "".join(f"{cell:>15}" for cell in told))
 
     def show_errors(self, names):
         print(f"{'ECE (mean confidence)':<44}" + "".join(f"{size:>15}" for size in self.sizes))
@@ -157,15 +172,18 @@ def one_draw(told, samples, learnt, test, *, size, worker):
         before, after = ours(fit(some, TrainParams(kind="mlp"), worker=worker), samples, test)
         told.add(MLP, size, before, y[test])
         told.add(MLP_T, size, after, y[test])
+        params = TrainParams(kind="mlp", background=False)
+        told.add(MLP_ALONE, size, ours(fit(some, params, worker=worker), samples, test)[0], y[test])
         told.add(SKLEARN_MLP, size, sklearn_mlp(x, y[learnt], fresh), y[test])
 
 
 NEAREST, INSTANT, INSTANT_T = "nearest class mean", "instant", "instant, with temperature"
 ALONE = "instant, from the labels alone"
 LDA = "scikit-learn LDA (lsqr, shrinkage auto)"
-MLP, MLP_T, SKLEARN_MLP = (
+MLP, MLP_T, MLP_ALONE, SKLEARN_MLP = (
     "MLP (64)",
     "MLP (64), with temperature",
+    "MLP (64), from the labels alone",
     "scikit-learn MLPClassifier (64)",
 )
 
@@ -175,9 +193,10 @@ def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--repeats", type=int, default=3)
     arguments.add_argument("--per-class", type=int, default=90)
+    arguments.add_argument("--land", type=int, default=0)
     arguments.add_argument("--instant-only", action="store_true")
     options = arguments.parse_args()
-    samples = samples_of(options.per_class)
+    samples = samples_of(options.per_class, options.land)
     counts = {row.name: row.labels for row in samples.report.classes}
     print(f"{samples.report.labels} labels: {counts}")
     folds = make_folds(samples, ValidationParams("random", folds=FOLDS))
@@ -191,8 +210,11 @@ def main():
                 one_draw(told, samples, learnt, fold.test, size=size, worker=worker)
     print(f"{FOLDS} folds by label, {options.repeats} repeats, labels per class across "
           f"({time.monotonic() - began:.0f} s)\n")  # fmt: skip
-    told.show((NEAREST, INSTANT, ALONE, LDA, MLP, SKLEARN_MLP))
+    told.show((NEAREST, INSTANT, ALONE, LDA, MLP, MLP_ALONE, SKLEARN_MLP))
     print()
+    if worker is not None:
+        told.show_differences(MLP, (INSTANT, LDA, MLP_ALONE, SKLEARN_MLP))
+        print()
     told.show_errors((INSTANT, INSTANT_T, LDA, MLP, MLP_T, SKLEARN_MLP))
     if worker is not None:
         print(f"\nall {samples.report.labels} labels, by the same folds (`compare-heads`)")

@@ -1,12 +1,14 @@
 # SPDX-FileCopyrightText: Tessera for QGIS contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""From the click of a label to the redrawn live map, in a real QGIS window, embeddings in the cache.
+"""The live map in a real QGIS window, embeddings in the cache: from a click, and from a new view.
 
-A map of 1000 x 800 screen pixels in the CRS of a zone, at 10 and at 50 m per screen pixel: a click
-adds a point label, the instant head is trained, the view classified and painted. The clock runs from
-before the mouse button goes down until the canvas has been painted with the new picture. Gaps are
-those between ticks of 10 ms of the interface, the longest around each click, against the same with
-nothing to do. 24 million pixels are fetched first (3 GB in a temporary folder).
+A map of 1000 x 800 screen pixels in the CRS of a zone. A click adds a point label, the instant head
+is trained, the view classified and painted: at 10 and at 50 m per screen pixel, from before the mouse
+button goes down until the canvas has been painted with the new picture. A new view is zoomed out
+tenfold to, or panned by half a screen, at 10, 50 and 100 m: until 95 % of the screen show something
+(the coarse picture), and until all of it is as fine as it gets. Gaps are those between ticks of 10 ms
+of the interface, the longest around each click or view, against the same with nothing to do. What is
+fetched first takes 11 GB in a temporary folder (`--metres 10 50`: 3 GB), or one that is kept.
 """
 
 import argparse
@@ -26,25 +28,30 @@ from tools import build_zip, desktop
 
 SIZE = 1000, 800
 METRES = 10, 50
+"""Per screen pixel, where clicks are measured."""
+VIEW_METRES = 10, 50, 100
 SPARE_PX = 150
 DISPLAY = ["xvfb-run", "-a", "-s", "-screen 0 1600x1000x24"]
 
 
-def area():
-    """The pixels that the widest view shows, and a few more."""
-    width, height = (size * max(METRES) // PIXEL_M + 2 * SPARE_PX for size in SIZE)
+def area(metres):
+    """The pixels that a view shows, and a few more."""
+    width, height = (size * metres // PIXEL_M + 2 * SPARE_PX for size in SIZE)
     return Window(ZONE, SHARD[0] + 500, SHARD[1] + 3000, height, width)
 
 
-def fetch(url, folder):
-    window = area()
+def bounds(window):
+    """West, south, east and north in the CRS of the zone."""
     west, north = window.col * PIXEL_M, -window.row * PIXEL_M
-    extent = Extent(west, north - window.height * PIXEL_M, west + window.width * PIXEL_M, north,
-                    f"EPSG:{32600 + ZONE}")  # fmt: skip
+    return west, north - window.height * PIXEL_M, west + window.width * PIXEL_M, north
+
+
+def fetch(url, folder, window):
+    extent = Extent(*bounds(window), f"EPSG:{32600 + ZONE}")
     access = Access(str(folder), url, form="npy")
     began = time.perf_counter()
     result = embeddings.fetch(embeddings.FetchRequest(DATASET, YEAR, extent, access, 100_000_000))
-    assert result.summary.valid_px >= window.pixels, result.summary
+    assert result.summary.valid_px >= 0.999 * window.pixels, result.summary
     print(f"fetched {window.pixels / 1e6:.0f} million pixels in "
           f"{time.perf_counter() - began:.0f} s", flush=True)  # fmt: skip
 
@@ -63,34 +70,70 @@ def tell(metres, told):
           f"first map of the view after {told['first_s']} s")  # fmt: skip
 
 
+def tell_views(metres, told):
+    idle = told["idle_gap_ms"]
+    for title, views in (("zoomed out to", told["zooms"]), ("panned by half at", told["pans"])):
+        if views:
+            first = views[0]
+            seen, whole, gap = (_median(views, each) for each in ("seen_s", "whole_s", "gap_ms"))
+            print(f"{title} {metres} m per screen pixel, {len(views)} views: coarse picture after "
+                  f"{1000 * seen:.0f} ms, complete after {1000 * whole:.0f} ms (medians), at the latest "
+                  f"{1000 * max(each['whole_s'] for each in views):.0f} ms; the first one "
+                  f"{1000 * first['seen_s']:.0f} and {1000 * first['whole_s']:.0f} ms")  # fmt: skip
+            print(f"  longest gap {max(each['gap_ms'] for each in views):.0f} ms (median {gap:.0f}), "
+                  f"idle {max(idle)} ms (median {statistics.median(idle):.0f})")  # fmt: skip
+
+
+def _median(views, name):
+    return statistics.median(each[name] for each in views)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clicks", type=int, default=40)
+    parser.add_argument("--views", type=int, default=20)
+    parser.add_argument("--metres", type=int, nargs="+", default=VIEW_METRES)
     parser.add_argument("--pictures", help="folder for pictures of the window")
+    parser.add_argument("--keep", help="folder of what is fetched; fetched once if it is there")
     options = parser.parse_args()
     if not os.environ.get("DISPLAY"):
         command = [sys.executable, "-m", "bench.loop", *sys.argv[1:]]
         sys.exit(subprocess.run([*DISPLAY, *command], check=False).returncode)
     build_zip.build(build_zip.ROOT / "build" / "tessera.zip")
-    window = area()
-    middle = [
-        PIXEL_M * (window.col + window.width / 2),
-        -PIXEL_M * (window.row + window.height / 2),
-    ]
     with tempfile.TemporaryDirectory() as temporary, Server() as server:
-        folder = Path(temporary)
-        cache = folder / "cache"
-        fetch(server.url, cache)
-        plan = {"size": SIZE, "metres": METRES, "clicks": options.clicks, "middle": middle,
-                "crs": f"EPSG:{32600 + ZONE}", "pictures": options.pictures}  # fmt: skip
-        settings = {"archive": server.url, "cache_dir": cache, "dataset": DATASET, "year": YEAR,
-                    "form": "npy", "labels_path": folder / "labels.gpkg"}  # fmt: skip
-        facts = desktop.perform(folder / "qgis", "loop.clicks", plan, settings)
-        if "error" in facts:
-            sys.exit(facts["error"])
+        measure(options, Path(temporary), server.url)
+
+
+def measure(options, folder, url):
+    window = area(max(options.metres))
+    cache = Path(options.keep or folder / "cache")
+    address = cache / "address"  # of the server that it was fetched from, which decides the folder
+    if address.exists():
+        url = address.read_text("utf-8")
+    else:
+        fetch(url, cache, window)
+        address.write_text(url, "utf-8")
+    west, south, east, north = bounds(window)
+    plan = {"size": SIZE, "metres": METRES, "clicks": options.clicks, "views": options.views,
+            "middle": [(west + east) / 2, (south + north) / 2], "pictures": options.pictures,
+            "fetched": [west, south, east, north], "crs": f"EPSG:{32600 + ZONE}"}  # fmt: skip
+    settings = {"archive": url, "cache_dir": cache, "dataset": DATASET, "year": YEAR, "form": "npy"}
+    if options.clicks:
+        facts = performed(folder / "clicks", "loop.clicks", plan, settings)
         print(f"map of {facts['size'][0]} x {facts['size'][1]} screen pixels; {facts['told']}")
         for metres in METRES:
             tell(metres, facts[str(metres)])
+    for metres in options.metres if options.views else ():
+        plan["views_at"] = metres
+        tell_views(metres, performed(folder / str(metres), "loop.views", plan, settings))
+
+
+def performed(folder, scenario, plan, settings):
+    labels = {"labels_path": folder / "labels.gpkg"}
+    facts = desktop.perform(folder, scenario, plan, {**settings, **labels})
+    if "error" in facts:
+        sys.exit(facts["error"])
+    return facts
 
 
 if __name__ == "__main__":

@@ -33,9 +33,8 @@ _BAD_ARGUMENTS = (
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run a command and return its exit status."""
-    options = parser().parse_args(
-        with_joined_bbox(sys.argv[1:] if arguments is None else arguments)
-    )
+    given = with_joined_bbox(sys.argv[1:] if arguments is None else arguments)
+    options = parser(given).parse_args(given)
     teller = Teller(as_json=options.json, out=sys.stdout, err=sys.stderr)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, teller.stop)

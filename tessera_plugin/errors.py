@@ -289,6 +289,13 @@ class NotWritable(TesseraError):
 
 
 @dataclass
+class LabelsBusy(NotWritable):
+    """Many labels are being written; until they are there, nothing else can be changed."""
+
+    reason: str = "many labels are being written to it"
+
+
+@dataclass
 class TooManyPolygons(TesseraError):
     """A map is too speckled to be of use as polygons."""
 
@@ -423,6 +430,34 @@ class HeadMismatch(TesseraError):
         return (
             f"The head was trained on {self.head_dataset} with {self.head_depth} dimensions and "
             f"can't be used with {self.dataset} with {self.depth} dimensions."
+        )
+
+
+@dataclass
+class OnnxNotAHead(TesseraError):
+    """An ONNX file that is to be imported, and is no head that was exported from here."""
+
+    path: str
+    reason: str
+    is_encoder: bool = False
+
+    def __str__(self) -> str:
+        other = (
+            "Encoders are for `encode`" if self.is_encoder else "Other models run in `apply-model`"
+        )
+        return f"{self.path} is not a head that was exported from here: {self.reason}. {other}."
+
+
+@dataclass
+class OnnxHeadTooOld(TesseraError):
+    """A head that was exported before ONNX files held all that a head is."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} was exported by an earlier version, which left out what an import needs. "
+            f"Export the head again from its own file, or run it as a model with `apply-model`."
         )
 
 

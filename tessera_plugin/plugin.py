@@ -17,6 +17,7 @@ from . import paths
 
 if TYPE_CHECKING:
     from .gui.dock import TesseraDock
+    from .gui.dock_memory import DockMemory
     from .tasks.session import Session
 
 MENU = "Tessera"
@@ -32,6 +33,7 @@ class TesseraPlugin:
         self._stack = ExitStack()
         self._session: Optional[Session] = None
         self._dock: Optional[TesseraDock] = None
+        self._memory: Optional[DockMemory] = None
 
     def initGui(self) -> None:  # noqa: N802 - QGIS's name
         """Add toolbar button and menu."""
@@ -48,11 +50,13 @@ class TesseraPlugin:
         self._action("tesseraSettingsAction", QIcon(), settings, self._show_settings)
         about = translate("Plugin", "About Tessera…")
         self._action("tesseraAboutAction", QIcon(), about, self._show_about)
+        self._import_ahead()
+        self._remember_dock()
 
     def unload(self) -> None:
         """Leave nothing behind; what runs ends quietly."""
         self._stack.close()
-        self._session = self._dock = None
+        self._session = self._dock = self._memory = None
 
     @property
     def dock(self) -> TesseraDock:
@@ -63,7 +67,10 @@ class TesseraPlugin:
 
     def open(self) -> None:
         """Show the dock, or hide it where it is shown."""
-        self.dock.setUserVisible(not self.dock.isUserVisible())
+        if self.dock.isUserVisible():
+            self.dock.close()
+        else:
+            self.dock.setUserVisible(True)
 
     def _show_settings(self) -> None:
         self.dock.show_settings()
@@ -84,6 +91,25 @@ class TesseraPlugin:
         self._stack.callback(dock.close_down)
         add_to(self._iface, dock)
         self._dock = dock
+        if self._memory is not None:
+            self._memory.watch(dock)
+
+    def _remember_dock(self) -> None:
+        from .gui.dock_memory import DockMemory  # noqa: PLC0415
+
+        self._memory = DockMemory(self._iface, QgsSettings(), self._open_again)
+        self._stack.callback(self._memory.deleteLater)
+        self._stack.callback(self._memory.close_down)
+
+    def _open_again(self) -> None:
+        self.dock.show()
+
+    def _import_ahead(self) -> None:
+        from .gui.ahead import Ahead  # noqa: PLC0415
+
+        ahead = Ahead(lambda: self._dock is None)
+        self._stack.callback(ahead.deleteLater)
+        self._stack.callback(ahead.stop)
 
     def _action(self, name: str, icon: QIcon, text: str, slot: Callable[[], None]) -> Any:  # noqa: ANN401 - QAction's home differs
         from .gui.compat import QAction  # noqa: PLC0415

@@ -110,6 +110,10 @@ class Settings:
     """What is written with a map, where it is not the default, as JSON."""
     opened_heads: str = ""
     """Heads of other folders that were opened, as JSON."""
+    heads_order: str = "newest"
+    """What the list of heads is sorted by: newest, name, accuracy, labels or year."""
+    dock_open: bool = False
+    """Whether the dock was open when QGIS was closed; `gui.dock_memory` reads and writes it."""
 
     @property
     def cache_folder(self) -> str:

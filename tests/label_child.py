@@ -5,6 +5,8 @@
 A step makes BATCH labels, removes those of the step before the last, and names the class after it.
 """
 
+import os
+import signal
 import struct
 import sys
 import uuid
@@ -41,5 +43,22 @@ def main(path):
         classes, labels = named, [each for each in labels if each not in gone] + made
 
 
+def half(path):
+    """Begin to write many labels, and be killed when half of them are written."""
+    from tessera_plugin.engine.label_files import LabelFile, create
+    from tessera_plugin.values import LabelChange, LandClass, StoredClass, StoredLabel
+
+    def report(fraction, _=""):
+        if fraction >= 0.5:
+            print(fraction, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    create(path)
+    wkbs = (struct.pack("<BIdd", 1, 1, number, 1) for number in range(5000))
+    made = [StoredLabel(str(uuid.uuid4()), 1, 2024, wkb) for wkb in wkbs]
+    classes = (StoredClass(LandClass(1, "a", "#000000")),)
+    LabelFile(path).write(LabelChange((), classes, tuple((None, e) for e in made)), 2, report)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    (half if "half" in sys.argv else main)(sys.argv[1])

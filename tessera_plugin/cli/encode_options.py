@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from ..engine.encoders import PRECISIONS, PROVIDERS
 from . import encode_commands as commands
 from . import scene_commands
+from .shared_options import add_json
 from .values import bbox, count, day, file_of, positive
 
 _S2_UNITS = ("dn", "dn+1000", "by-date", "reflectance")
@@ -18,26 +18,9 @@ _MASKS = ("scl", "clear", "cloudy", "none")
 _ORBITS = ("ascending", "descending")
 
 
-def add_to(adding: Any) -> None:  # noqa: ANN401 - argparse keeps its type to itself
-    """Add the commands to the parser's."""
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--json", action="store_true", help="progress and result as JSON lines")
-    _add_build(
-        adding.add_parser(
-            "build-dpixels", parents=[common], help="encoder inputs from dated rasters"
-        )
-    )
-    _add_export(
-        adding.add_parser("export-encoder", parents=[common], help="an official checkpoint to ONNX")
-    )
-    _add_encode(
-        adding.add_parser("encode", parents=[common], help="embeddings of a scene of one's own")
-    )
-    devices = adding.add_parser("devices", parents=[common], help="what can be computed on")
-    devices.set_defaults(run=commands.devices)
-
-
-def _add_build(build: argparse.ArgumentParser) -> None:
+def add_build(build: argparse.ArgumentParser) -> None:
+    """Add the arguments of `build-dpixels`."""
+    add_json(build)
     build.add_argument("source", nargs="*", metavar="FOLDER", help="of Sentinel-2 and -1 rasters")
     build.add_argument("--out", metavar="DIR", default="", help="the d-pixel folder")
     build.add_argument("--bbox", type=bbox, metavar="W,S,E,N", help="degrees; else what S2 covers")
@@ -67,7 +50,9 @@ def _add_catalogue(build: argparse.ArgumentParser) -> None:
     build.add_argument("--catalogues", default="", metavar="FILE.json", help="more catalogues")
 
 
-def _add_export(export: argparse.ArgumentParser) -> None:
+def add_export(export: argparse.ArgumentParser) -> None:
+    """Add the arguments of `export-encoder`."""
+    add_json(export)
     export.add_argument("checkpoint", metavar="CHECKPOINT.pt")
     export.add_argument("--out", required=True, type=file_of(".onnx"), metavar="ENCODER.onnx")
     export.add_argument(
@@ -80,7 +65,9 @@ def _add_export(export: argparse.ArgumentParser) -> None:
     export.set_defaults(run=commands.export_encoder)
 
 
-def _add_encode(encode: argparse.ArgumentParser) -> None:
+def add_encode(encode: argparse.ArgumentParser) -> None:
+    """Add the arguments of `encode`."""
+    add_json(encode)
     encode.add_argument("--encoder", required=True, metavar="ENCODER.onnx")
     encode.add_argument("--tile", required=True, metavar="DIR", help="the d-pixel folder")
     encode.add_argument("--year", required=True, type=int)
@@ -91,3 +78,9 @@ def _add_encode(encode: argparse.ArgumentParser) -> None:
     encode.add_argument("--threads", type=count, default=0, metavar="N")
     encode.add_argument("--estimate", action="store_true", help="only say what it would take")
     encode.set_defaults(run=commands.run_encode)
+
+
+def add_devices(devices: argparse.ArgumentParser) -> None:
+    """Add the arguments of `devices`."""
+    add_json(devices)
+    devices.set_defaults(run=commands.devices)

@@ -5,21 +5,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Tuple
+from typing import Tuple
 
 from . import explore_commands as commands
-from .values import bbox, count, file_of
-
-
-def add_to(adding: Any, common: argparse.ArgumentParser) -> None:  # noqa: ANN401 - argparse keeps its type to itself
-    """Add the commands to the parser's; `common` holds the arguments of all commands."""
-    _add_similar(
-        adding.add_parser("similar", parents=[common], help="how like some places all are")
-    )
-    _add_cluster(
-        adding.add_parser("cluster", parents=[common], help="a map of clusters, no labels")
-    )
-    _add_suggest(adding.add_parser("suggest", parents=[common], help="where to label next"))
+from .shared_options import add_common, add_dataset, add_place
+from .values import count, file_of
 
 
 def lonlat(text: str) -> Tuple[float, float]:
@@ -47,23 +37,11 @@ def clusters(text: str) -> int:
     return number
 
 
-def _add_place(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--year", required=True, type=int)
-    command.add_argument(
-        "--bbox", required=True, type=bbox, metavar="W,S,E,N", help="degrees, EPSG:4326"
-    )
-
-
-def _add_dataset(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--dataset", metavar="KEY", help="may be left out with one --store")
-    command.add_argument(
-        "--depth", type=count, default=0, metavar="N", help="first N dimensions only"
-    )
-
-
-def _add_similar(similar: argparse.ArgumentParser) -> None:
-    _add_dataset(similar)
-    _add_place(similar)
+def add_similar(similar: argparse.ArgumentParser) -> None:
+    """Add the arguments of `similar`."""
+    add_common(similar)
+    add_dataset(similar)
+    add_place(similar)
     similar.add_argument(
         "--at", required=True, action="append", type=lonlat, metavar="LON,LAT",
         help="a place to compare with; may be given several times",
@@ -83,9 +61,11 @@ def _add_similar(similar: argparse.ArgumentParser) -> None:
     similar.set_defaults(run=commands.similar)
 
 
-def _add_cluster(cluster: argparse.ArgumentParser) -> None:
-    _add_dataset(cluster)
-    _add_place(cluster)
+def add_cluster(cluster: argparse.ArgumentParser) -> None:
+    """Add the arguments of `cluster`."""
+    add_common(cluster)
+    add_dataset(cluster)
+    add_place(cluster)
     cluster.add_argument("--clusters", type=clusters, default=8, metavar="N")
     cluster.add_argument("--out", required=True, type=file_of(".tif"), metavar="MAP.tif")
     cluster.add_argument(
@@ -95,8 +75,10 @@ def _add_cluster(cluster: argparse.ArgumentParser) -> None:
     cluster.set_defaults(run=commands.cluster)
 
 
-def _add_suggest(suggest: argparse.ArgumentParser) -> None:
-    _add_place(suggest)
+def add_suggest(suggest: argparse.ArgumentParser) -> None:
+    """Add the arguments of `suggest`."""
+    add_common(suggest)
+    add_place(suggest)
     suggest.add_argument("--head", required=True, metavar="HEAD")
     suggest.add_argument("--samples", required=True, metavar="FILE", help="the labels there are")
     suggest.add_argument("--class-field", required=True, metavar="NAME")

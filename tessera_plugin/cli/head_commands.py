@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from ..engine import head_comparison as comparing
-from ..engine import training
+from ..engine import training, whole_files
 from ..engine.folds import SCHEMES, ValidationParams, make_folds
 from ..engine.label_sets import LabelSet
 from ..engine.labels import load_labels
@@ -45,7 +45,7 @@ def train(options: argparse.Namespace, teller: Teller) -> int:
         "fetched": dataclasses.asdict(trained.fetched),
     }
     if options.report:
-        Path(options.report).write_text(json.dumps(facts, indent=2, default=str), "utf-8")
+        whole_files.write_text(options.report, json.dumps(facts, indent=2, default=str))
     lines = [f"Wrote {trained.head_path}", *_told(trained), *fetched_lines(trained.fetched)]
     teller.result(facts, lines)
     return fetch_status(trained.fetched)

@@ -6,27 +6,23 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from typing import Any, Callable, Dict, Tuple
+from typing import Dict, Tuple
 
 from ..engine.folds import SCHEMES
 from ..engine.head_comparison import NAMES
 from ..engine.heads.base import KINDS
 from ..engine.train_params import TrainParams
 from . import head_commands as commands
-from . import library_commands
+from .shared_options import add_common, add_dataset
 from .values import count, share, years_of
 
 _OWN = ("kind", "seed", "test_share")
 """Parameters with an argument of their own."""
 
 
-def add_to(
-    adding: Any,  # noqa: ANN401 - argparse keeps its type to itself
-    common: argparse.ArgumentParser,
-    add_dataset: Callable[[argparse.ArgumentParser], None],
-) -> None:
-    """Add the commands to the parser's; `common` holds the arguments of all commands."""
-    train = adding.add_parser("train", parents=[common], help="a head from labelled samples")
+def add_train(train: argparse.ArgumentParser) -> None:
+    """Add the arguments of `train`."""
+    add_common(train)
     add_dataset(train)
     _add_labels(train)
     train.add_argument("--head", required=True, choices=KINDS)
@@ -35,9 +31,10 @@ def add_to(
     train.add_argument("--report", metavar="FILE.json")
     train.set_defaults(run=commands.train)
 
-    compare = adding.add_parser(
-        "compare-heads", parents=[common], help="kinds of heads on the same folds"
-    )
+
+def add_compare(compare: argparse.ArgumentParser) -> None:
+    """Add the arguments of `compare-heads`."""
+    add_common(compare)
     add_dataset(compare)
     _add_labels(compare)
     compare.add_argument("--kinds", type=kinds, default=tuple(NAMES), metavar="KIND,KIND",
@@ -46,7 +43,6 @@ def add_to(
                          help="also: accuracy against the number of labels")  # fmt: skip
     compare.add_argument("--repeats", type=count, default=5, metavar="N", help="of the curve")
     compare.set_defaults(run=commands.compare_heads)
-    library_commands.add_to(adding)
 
 
 def kinds(text: str) -> Tuple[str, ...]:

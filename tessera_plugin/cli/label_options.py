@@ -5,27 +5,21 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Callable
 
 from . import label_commands as commands
+from .shared_options import add_common, add_dataset
 from .values import bbox, count, file_of
 
 
-def add_to(
-    adding: Any,  # noqa: ANN401 - argparse keeps its type to itself
-    common: argparse.ArgumentParser,
-    add_dataset: Callable[[argparse.ArgumentParser], None],
-) -> None:
-    """Add the commands to the parser's; `common` holds the arguments of all commands."""
-    labels = adding.add_parser("labels", help="check labels, or choose some from a class map")
+def add_labels(labels: argparse.ArgumentParser) -> None:
+    """Add the arguments of `labels check` and `labels sample`."""
     kinds = labels.add_subparsers(dest="what", required=True, metavar="WHAT")
-    _add_check(kinds.add_parser("check", parents=[common], help="which need a look"), add_dataset)
-    _add_sample(kinds.add_parser("sample", parents=[common], help="points of a class map"))
+    _add_check(kinds.add_parser("check", help="which need a look"))
+    _add_sample(kinds.add_parser("sample", help="points of a class map"))
 
 
-def _add_check(
-    check: argparse.ArgumentParser, add_dataset: Callable[[argparse.ArgumentParser], None]
-) -> None:
+def _add_check(check: argparse.ArgumentParser) -> None:
+    add_common(check)
     add_dataset(check)
     check.add_argument("samples", metavar="FILE", help="any vector file")
     check.add_argument("--class-field", required=True, metavar="NAME")
@@ -36,6 +30,7 @@ def _add_check(
 
 
 def _add_sample(sample: argparse.ArgumentParser) -> None:
+    add_common(sample)
     sample.add_argument("raster", metavar="MAP", help="a class raster")
     sample.add_argument("--out", required=True, type=file_of(".geojson", ".csv"), metavar="FILE")
     sample.add_argument("--per-class", type=count, default=50, metavar="N")

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: Tessera for QGIS contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Heads as files on the command line: listed, named, exported as ONNX."""
+"""Heads as files on the command line: listed, named, imported, exported as ONNX."""
 
 from __future__ import annotations
 
@@ -14,27 +14,7 @@ from ..engine.exchange import needed
 from ..engine.head_library import ListedHead
 from ..engine.heads import load
 from .teller import OK, Teller
-from .values import file_of
 from .worker import worker_for_command
-
-
-def add_to(adding: Any) -> None:  # noqa: ANN401 - argparse keeps its type to itself
-    """Add the commands to the parser's."""
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--json", action="store_true", help="progress and result as JSON lines")
-    heads = adding.add_parser("heads", help="heads as files: list, name, export as ONNX")
-    what = heads.add_subparsers(dest="what", required=True, metavar="WHAT")
-    listing = what.add_parser("list", parents=[common], help="what heads a folder holds")
-    listing.add_argument("folder", metavar="DIR")
-    listing.set_defaults(run=list_heads)
-    naming = what.add_parser("rename", parents=[common], help="give a head a name")
-    naming.add_argument("head", metavar="HEAD")
-    naming.add_argument("name", metavar="NAME")
-    naming.set_defaults(run=rename)
-    export = what.add_parser("export", parents=[common], help="as ONNX, checked in ONNX Runtime")
-    export.add_argument("head", metavar="HEAD")
-    export.add_argument("--out", required=True, type=file_of(".onnx"), metavar="MODEL.onnx")
-    export.set_defaults(run=export_head)
 
 
 def list_heads(options: argparse.Namespace, teller: Teller) -> int:
@@ -59,6 +39,15 @@ def export_head(options: argparse.Namespace, teller: Teller) -> int:
         client = needed(worker, "ONNX files are made")
         check = head_onnx.export_head(head, options.out, client, teller.report)
     teller.result(dataclasses.asdict(check), [check.sentence()])
+    return OK
+
+
+def import_head(options: argparse.Namespace, teller: Teller) -> int:
+    """Copy a head into a folder; of an ONNX file that was exported the head is made again."""
+    with worker_for_command() as worker:
+        kept = head_library.import_head(options.file, options.into, worker, teller.report)
+    listed = head_library.look(kept)
+    teller.result(_facts(listed), [f"Wrote {_line(listed)}"])
     return OK
 
 

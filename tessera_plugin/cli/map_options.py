@@ -5,18 +5,18 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from ..engine.map_cleanup import sieve_px_of
 from . import map_commands as commands
+from .shared_options import add_common
 from .values import bbox, file_of, positive, years_of
 
 _HECTARES = "ha"
 
 
-def add_to(adding: Any, common: argparse.ArgumentParser) -> None:  # noqa: ANN401 - argparse keeps its type to itself
-    """Add the command to the parser's; `common` holds the arguments of all commands."""
-    classify = adding.add_parser("classify", parents=[common], help="a map of an extent")
+def add_classify(classify: argparse.ArgumentParser) -> None:
+    """Add the arguments of `classify`."""
+    add_common(classify)
     classify.add_argument(
         "--year", "--years", required=True, type=years_of, metavar="YEARS",
         help="of several a map each, MAP_2020.tif and so on, and MAP_areas.csv",

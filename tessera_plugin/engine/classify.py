@@ -154,7 +154,7 @@ def classify_from(
         tags = _tags(head, source, request, summary)
         others = {kind: targets[kind] for kind in outputs.kinds}
         beside_it = [Beside(each, outputs.bands(kind)) for kind, each in others.items()]
-        with predictor(head, worker) as predict:
+        with predictor(head, worker, sum(each.pixels for each in needed)) as predict:
             writer = MapWriter(outputs.map_classes, ground.windows, target, confidence, tags,
                                beside_it, ground.mask)  # fmt: skip
             mapper = _by(predict, source, outputs, ground)

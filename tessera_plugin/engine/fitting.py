@@ -18,6 +18,7 @@ from . import embeddings
 from .accuracy import split
 from .exchange import exchange, needed
 from .heads import mlp
+from .heads.background import Background
 from .heads.instant import fit_instant, layers_of, within_class_shrinkage
 from .heads.moments import moments
 from .samples import Samples
@@ -26,10 +27,18 @@ from .train_params import TrainParams
 UNGUIDED_EPOCHS = 60
 """How long an MLP is trained where there are too few labels to hold some back."""
 
+FEWEST_HELD_BACK = 30
+"""Fewer labels would decide by chance when an MLP stops, and are better learnt."""
+
 NEVER = -1e6
 """Logit of a class that was not learnt."""
 
 BY_TORCH = "an MLP is trained by torch"
+
+WORTH_LABELS = 5.0
+"""What the instant head says of pixels without labels counts as much as so many labels per class when
+an MLP is trained; the square of it against the square of theirs, so that many labels soon decide
+alone."""
 
 
 class Epoch(NamedTuple):
@@ -80,7 +89,7 @@ class Trainer:
     def fit(
         self, rows: NDArray[np.int64], report: Report, on_epoch: Optional[OnEpoch] = None
     ) -> Fitted:
-        """Train on some rows; an MLP holds back a part of them to decide when to stop.
+        """Train on some rows; of many an MLP holds back a part to decide when to stop.
 
         Every class needs a row. Raises: WorkerUnavailable, WorkerDied, WorkerFailed, NotWritable,
         DiskFull, Cancelled.
@@ -90,7 +99,10 @@ class Trainer:
         learnt, held_back = split(
             self.y[rows], self.samples.groups[rows], self.params.validation_share, self.params.seed
         )
-        unguided = None if len(held_back) else min(self.params.epochs, UNGUIDED_EPOCHS)
+        unguided = None
+        if len(np.unique(self.samples.groups[rows[held_back]])) < FEWEST_HELD_BACK:
+            unguided = min(self.params.epochs, UNGUIDED_EPOCHS)
+            learnt, held_back = np.arange(len(rows)), held_back[:0]
         fixed = [unguided] * self.params.ensemble
         return self._fit_mlp(rows[learnt], rows[held_back], fixed, report, on_epoch)
 
@@ -110,8 +122,8 @@ class Trainer:
 
     def _fit_instant(self, rows: NDArray[np.int64]) -> Fitted:
         codes, scales = self.samples.codes[rows], self.samples.scales[rows]
-        ground = self.samples.background if self.params.background else None
-        mean, std = (ground.mean, ground.std) if ground else standardisation(codes, scales)
+        ground = self._ground
+        mean, std = self._standardisation(rows)
         x = embeddings.dequantise(codes, scales)
         x -= mean
         x /= std
@@ -127,6 +139,40 @@ class Trainer:
         }
         return Fitted(mean, std, weights, story)
 
+    @property
+    def _ground(self) -> Optional[Background]:
+        """Return the pixels without labels that are learnt from, if any."""
+        return self.samples.background if self.params.background else None
+
+    def _standardisation(
+        self, rows: NDArray[np.int64]
+    ) -> Tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return mean and deviation (D,): of pixels without labels, of which there are more, or rows."""
+        ground = self._ground
+        if ground is not None:
+            return ground.mean, ground.std
+        return standardisation(self.samples.codes[rows], self.samples.scales[rows])
+
+    def _taught(self, rows: NDArray[np.int64]) -> Dict[str, NDArray[Any]]:
+        """Return pixels without labels, and what an instant head of these very rows says of them."""
+        ground = self._ground
+        if ground is None:
+            return {}
+        head = self._fit_instant(rows)
+        layers = layers_of(head.weights)
+        said = mlp.forward(layers, head.mean, head.std, ground.codes, ground.scales)
+        return {
+            "ground_codes": ground.codes, "ground_scales": ground.scales, "ground_answers": said,
+        }  # fmt: skip
+
+    def _ground_share(self, rows: NDArray[np.int64]) -> float:
+        """Return how much pixels without labels count beside labels: the less the more there are."""
+        if self._ground is None:
+            return 0.0
+        y, groups = self.y[rows], self.samples.groups[rows]
+        labels = np.array([len(np.unique(groups[y == index])) for index in np.unique(y)])
+        return float((WORTH_LABELS**2 / (WORTH_LABELS**2 + labels**2)).mean())
+
     def _fit_mlp(
         self,
         learnt: NDArray[np.int64],
@@ -136,10 +182,12 @@ class Trainer:
         on_epoch: Optional[OnEpoch],
     ) -> Fitted:
         """Train the networks of the ensemble, for fixed epochs where they are given."""
-        mean, std = standardisation(self.samples.codes[learnt], self.samples.scales[learnt])
+        mean, std = self._standardisation(learnt)
+        ground_share = self._ground_share(learnt)
         arrays: Dict[str, NDArray[Any]] = {
             "codes": self.samples.codes, "scales": self.samples.scales, "labels": self.y,
             "train_index": learnt, "validation_index": held_back, "mean": mean, "std": std,
+            **self._taught(learnt),
         }  # fmt: skip
         curves: List[List[Epoch]] = []
         networks: List[Mapping[str, NDArray[np.float32]]] = []
@@ -149,6 +197,7 @@ class Trainer:
         with exchange(worker, arrays) as asked:
             for number, fixed in enumerate(fixed_epochs):
                 asked.update(self._network(), fixed_epochs=fixed, seed=self.params.seed + number)
+                asked.update(ground_share=ground_share)
                 # the curve that is shown while it grows is that of the first network
                 curve, hear = _listener(None if number else on_epoch)
                 share = part(report, number / count, (number + 1) / count)
@@ -160,6 +209,8 @@ class Trainer:
             "epochs": epochs[0],
             "epochs_run": len(curves[0]),
             "validation_labels": len(np.unique(self.samples.groups[held_back])),
+            "background_pixels": len(self._ground) if self._ground else 0,
+            "background_share": round(ground_share, 4),
             "loss_curve": [list(epoch) for epoch in curves[0]],
         }
         if count > 1:

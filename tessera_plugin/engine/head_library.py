@@ -4,19 +4,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
+from ..compute.client import WorkerClient
 from ..errors import HeadUnreadable
 from ..io import files
 from ..progress import Report, silent
+from . import head_from_onnx
+from .exchange import needed
 from .heads import Head, load, save
 from .heads.storage import plain_name
 
 SUFFIX = ".head"
+ONNX = ".onnx"
 
 MOST_HEADS = 200
 """Of a folder the newest so many are listed."""
@@ -124,25 +129,35 @@ def rename_head(path: str, name: str) -> Head:
     return head
 
 
-def import_head(path: str, folder: str) -> str:
-    """Copy a head file into a folder under a name that is free there; return its path.
+def import_head(
+    path: str, folder: str, worker: Optional[WorkerClient] = None, report: Report = silent
+) -> str:
+    """Copy a head into a folder under a name that is free there; return its path.
 
-    One that lies there already is left as it is. Raises: HeadUnreadable, NotWritable, DiskFull.
+    A head file that lies there already is left as it is. Of an ONNX file, which needs the worker,
+    the head it was exported from is made again.
+    Raises: HeadUnreadable, NotWritable, DiskFull; for ONNX files also OnnxNotAHead, OnnxHeadTooOld,
+    WorkerUnavailable, WorkerDied, WorkerFailed, Cancelled.
     """
+    if is_onnx(path):
+        return _from_onnx(path, folder, needed(worker, "ONNX files are read"), report)
     load(path)  # nothing that is no head comes in
     source = Path(path)
     if os.path.realpath(source.parent) == os.path.realpath(folder):
         return path
-    target = Path(folder) / f"{source.stem}{SUFFIX}"
-    if target.exists():
-        target = files.free_name(target)
+    target = _free_place(source, folder)
     try:
-        content, times = source.read_bytes(), source.stat()
+        content = source.read_bytes()
     except OSError as error:
         raise HeadUnreadable(path, error.strerror or str(error)) from error
     files.write_bytes(target, content)
-    os.utime(target, (times.st_atime, times.st_mtime))  # it is as old as it was
+    _as_old_as(source, target)
     return str(target)
+
+
+def is_onnx(path: str) -> bool:
+    """Whether a file is named as ONNX files are."""
+    return path.lower().endswith(ONNX)
 
 
 def place_for_new(path: str) -> str:
@@ -181,6 +196,30 @@ def labels_per_class(head: Head) -> Dict[int, Tuple[int, int]]:
 
 
 # --- inside
+
+
+def _from_onnx(path: str, folder: str, worker: WorkerClient, report: Report) -> str:
+    source = Path(path)
+    if not source.is_file():
+        raise HeadUnreadable(path, "there is no such file")
+    head = head_from_onnx.read_head(path, worker, report)
+    target = _free_place(source, folder)
+    save(head, str(target))
+    _as_old_as(source, target)
+    return str(target)
+
+
+def _free_place(source: Path, folder: str) -> Path:
+    """Return the path in a folder of a head that comes from a file of any name."""
+    target = Path(folder) / f"{source.stem}{SUFFIX}"
+    return files.free_name(target) if target.exists() else target
+
+
+def _as_old_as(source: Path, target: Path) -> None:
+    """Give a file the times of another; it is no harm where that can't be."""
+    with contextlib.suppress(OSError):
+        times = source.stat()
+        os.utime(target, (times.st_atime, times.st_mtime))
 
 
 def _in_folder(folder: str) -> List[str]:

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Mapping, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,20 @@ from .catalog import CITATION, LICENCE
 from .embeddings import dequantise
 from .exchange import exchange
 from .heads import Head
+from .heads.storage import facts_text
 from .model_forms import KEY
+
+FILE_KEY = "tessera_head_file"
+"""Key of the metadata with all of a head but its arrays, as its own file has it: for the import."""
+
+DIGEST_KEY = "tessera_head_digest"
+"""Key of the metadata with `digest` of the file's text and arrays."""
 
 TRIED = 4096
 """Embeddings that a file is tried on."""
+
+MOST_NUMBERS = 1 << 24
+"""Of a layer's outputs for all of them; of heads that are absurdly wide fewer are tried."""
 
 TOLERANCE = 1e-4
 """By so much a probability may differ. Classes closer than that to each other are a tie."""
@@ -62,31 +73,42 @@ def export_head(
 
     Its input is `embedding`, float32 (n, D): dequantised, as they are. Its output `probabilities`,
     float32 (n, k), has the classes in the head's order. The metadata `tessera_head` tells classes
-    (ids, names, colours), dataset, years and the head's id, as JSON.
+    (ids, names, colours), dataset, years and the head's id, as JSON; with `tessera_head_file` it
+    becomes a head again (`head_from_onnx`).
     Raises: HeadExportDiffers, WorkerUnavailable, WorkerDied, WorkerFailed, NotWritable, DiskFull,
     Cancelled. Where it fails there is no file, or the old one.
     """
-    if "onnx" not in worker.start():
-        raise WorkerUnavailable("the add-on was installed without its training part")
+    check_part(worker)
     codes, scales = trial_embeddings(head)
     wanted = head.probabilities(codes, scales)
     arrays: Dict[str, NDArray[Any]] = {"tried": dequantise(codes, scales)}
     with exchange(worker, arrays, "probabilities.npy") as asked:
         folder = Path(str(asked["out"])).parent
         weights, model = folder / "weights.npz", folder / "head.onnx"
-        np.savez(weights, mean=head.mean, std=head.std, **head.weights)
+        np.savez(weights, **arrays_of(head))
+        metadata = folder / "metadata.json"
         name = title or head.name or f"{head.kind} {head.id}"
         asked.update(
             weights=str(weights), model=str(model), temperature=float(head.temperature),
-            metadata={KEY: json.dumps(facts_of(head, name))}, title=name, told=_told(head),
-            version=files.plugin_version(),
+            metadata=str(metadata), title=name, told=_told(head), version=files.plugin_version(),
         )  # fmt: skip
+        metadata.write_text(json.dumps(_metadata(head, name)), "utf-8")
         told = worker.call("export_head", asked, report)
         found = np.load(str(asked["out"]), allow_pickle=False)
         content = model.read_bytes()
-    same, worst = _compared(path, wanted, found)
+    compared = compare(wanted, found)
+    if not compared.agrees:
+        raise HeadExportDiffers(path, compared.worst, compared.others)
     files.write_bytes(path, content)
-    return ExportCheck(path, len(content), len(codes), same, worst, str(told["onnxruntime"]))
+    return ExportCheck(
+        path, len(content), len(codes), compared.same, compared.worst, str(told["onnxruntime"])
+    )
+
+
+def check_part(worker: WorkerClient) -> None:
+    """Raise WorkerUnavailable where the worker can't read and write ONNX files."""
+    if "onnx" not in worker.start():
+        raise WorkerUnavailable("the add-on was installed without its training part")
 
 
 def facts_of(head: Head, title: str) -> Dict[str, object]:
@@ -114,29 +136,66 @@ def trial_embeddings(head: Head) -> Tuple[NDArray[np.int8], NDArray[np.float32]]
 
     Both are quantised as published embeddings are. The same head gives the same ones.
     """
+    widest = max(head.depth, *(bias.size for bias in head.weights.values() if bias.ndim == 1))
+    count = min(TRIED, MOST_NUMBERS // widest)
     draw = np.random.default_rng(0)
-    like = head.mean + head.std * draw.normal(size=(TRIED // 2, head.depth))
+    like = head.mean + head.std * draw.normal(size=(count // 2, head.depth))
     reach = float((np.abs(head.mean) + 3 * head.std).max())
-    chance = draw.uniform(-1, 1, (TRIED - len(like), head.depth)) * reach
+    chance = draw.uniform(-1, 1, (count - len(like), head.depth)) * reach
     values = np.concatenate([like, chance])
     scales = (np.abs(values).max(axis=1) / LARGEST_CODE).astype(np.float32)
     return np.rint(values / scales[:, None]).astype(np.int8), scales
 
 
-def _compared(
-    path: str, wanted: NDArray[np.float32], found: NDArray[np.float32]
-) -> Tuple[int, float]:
-    """Return how many classes are the same, and the largest difference. Raises: HeadExportDiffers."""
+@dataclass(frozen=True)
+class Compared:
+    """Probabilities of a head and of its ONNX file."""
+
+    same: int
+    """Rows with the same class."""
+    worst: float
+    """Largest difference of a probability."""
+    others: int
+    """Rows with another class, but for ties."""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing differs by more than `TOLERANCE`."""
+        return not self.others and self.worst <= TOLERANCE
+
+
+def compare(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> Compared:
+    """Return how a head's probabilities and those of ONNX Runtime agree; NaN never does."""
     if found.shape != wanted.shape:
-        raise HeadExportDiffers(path, 1.0, len(wanted))
+        return Compared(0, 1.0, len(wanted))
     ours, theirs = wanted.argmax(axis=1), found.argmax(axis=1)
     rows = np.arange(len(wanted))
     gap = wanted[rows, ours] - wanted[rows, theirs]
     worst = float(np.nan_to_num(np.abs(wanted - found), nan=1.0).max())
-    others = int((gap > TOLERANCE).sum())
-    if others or worst > TOLERANCE:
-        raise HeadExportDiffers(path, worst, others)
-    return int((ours == theirs).sum()), worst
+    return Compared(int((ours == theirs).sum()), worst, int((gap > TOLERANCE).sum()))
+
+
+def arrays_of(head: Head) -> Dict[str, NDArray[np.float32]]:
+    """Return mean, std and weights of a head by name."""
+    return {"mean": head.mean, "std": head.std, **head.weights}
+
+
+def digest(text: str, arrays: Mapping[str, NDArray[np.float32]]) -> str:
+    """Return what tells whether a head's text or arrays were changed: SHA-256, in hex digits."""
+    found = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        found.update(repr((name, arrays[name].shape)).encode())
+        found.update(np.ascontiguousarray(arrays[name], "<f4").tobytes())
+    return found.hexdigest()
+
+
+def _metadata(head: Head, title: str) -> Dict[str, str]:
+    text = facts_text(head)
+    return {
+        KEY: json.dumps(facts_of(head, title)),
+        FILE_KEY: text,
+        DIGEST_KEY: digest(text, arrays_of(head)),
+    }
 
 
 def _told(head: Head) -> str:

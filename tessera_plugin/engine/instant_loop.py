@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import Callable, FrozenSet, Optional, Sequence, Tuple, Union
+from typing import Callable, FrozenSet, Optional, Tuple, Union
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import NoLabels, NoUsableLabels, TesseraError, TooFewLabels
 from ..io.sources.base import EmbeddingSource
 from ..progress import Report, silent
-from ..values import BLOCK_PX, Access, State, Window
+from ..values import BLOCK_PX, Access
 from .embeddings import open_source
 from .heads.background import Background
 from .heads.base import Head
@@ -31,13 +30,18 @@ from .samples import SampleParams, Samples, label_pixels, matrix_of
 from .surroundings import Kept, background_of
 from .train_params import TrainParams
 from .training import fit_at_once
-from .view_cells import FIRST, NOT_FETCHED, NOTHING, ScreenView, SomeCells, ViewCells, ZoneCells
+from .view_cells import ScreenView, SomeCells, ViewCells
+from .view_reading import ViewReading
+from .zone_cells import FIRST
 
 CHUNK_PX = 16_384
 """Cells between two looks at whether something newer is wanted."""
 
 DRAW_EVERY_S = 0.35
 """While embeddings are read, what came is drawn this often."""
+
+_READ_TO_DRAW = 8
+"""Reading has so much more time than drawing has."""
 
 _PARAMS = TrainParams(kind="instant", test_share=0.0, calibrate=False)
 
@@ -63,6 +67,8 @@ class LoopRequest:
     revision: int = 0
     """Of the labels."""
     sampling: SampleParams = field(default_factory=SampleParams)
+    focus: Optional[Tuple[float, float]] = None
+    """The place of the view that is read first: from its left and its top, 0 to 1. Else its middle."""
 
     @property
     def place(self) -> Tuple[object, ...]:
@@ -158,8 +164,8 @@ class InstantLoop:
         if not self._is_told:
             tell(state)  # may raise: then it is told with the next request
             self._is_told = True
-        if request.labels.classes and self._view_lack is None:
-            self._read(request, state, tell, report)
+        if request.labels.classes and self._view_lack is None and self._source is not None:
+            self._read(self._source, request, state, tell, report)
 
     def some_cells(self, count: int, seed: int = 0) -> Optional[SomeCells]:
         """Return a seeded choice of the view's valid embeddings that are in memory."""
@@ -278,36 +284,44 @@ class InstantLoop:
                 if valid[chunk].any():
                     values = scorer(codes[chunk], scales[chunk])
                     np.copyto(shown[chunk], values + np.uint16(FIRST), where=valid[chunk])
+        self._cells.forget_guesses()
+        self._cells.guess()
         self._is_scored = True
 
-    def _read(self, request: LoopRequest, state: LiveState, tell: Tell, report: Report) -> None:
-        """Read what is missing of the view, nearest to its middle first, and draw as it comes."""
-        source, drawn_s, has_news = self._source, time.monotonic(), False
-        for cells in list(self._cells.zones.values()):
-            spots = cells.unread() if source is not None else []
-            if source is None or not spots:
-                continue
-            picker = source.picker(_hull([spot.block for spot in spots]))
-            for number, spot in enumerate(spots):
-                report(number / len(spots), "read")
-                picked = picker(spot.block, *cells.places(spot))
-                self._show(cells, self._cells.put(cells, spot, picked))
-                has_news = True
-                if time.monotonic() - drawn_s > DRAW_EVERY_S:
-                    self._draw(request, state, tell, is_whole=False)
-                    drawn_s = time.monotonic()
-        if has_news:
-            self._draw(request, state, tell)
+    def _read(
+        self,
+        source: EmbeddingSource,
+        request: LoopRequest,
+        state: LiveState,
+        tell: Tell,
+        report: Report,
+    ) -> None:
+        """Read what is missing of the view and draw as it comes: first a few cells of all of it."""
+        reading = ViewReading(source, self._cells, self._scorer)
+        due_s = time.monotonic() + DRAW_EVERY_S
 
-    def _show(self, cells: ZoneCells, at: Tuple[NDArray[np.int64], ...]) -> None:
-        """Give cells that were just read their values."""
-        is_unknown = cells.states[at] == State.UNKNOWN
-        values = np.where(is_unknown, np.uint16(NOT_FETCHED), np.uint16(NOTHING))
-        valid = cells.valid[at]
-        if self._scorer is not None and valid.any():
-            found = self._scorer(cells.codes[at][valid], cells.scales[at][valid])
-            values[valid] = found + np.uint16(FIRST)
-        cells.shown[at] = values
+        def draw(*, is_whole: bool = False) -> None:
+            nonlocal due_s
+            began_s = time.monotonic()
+            if not is_whole:
+                self._cells.guess()
+            self._draw(request, state, tell, is_whole=is_whole)
+            now_s = time.monotonic()
+            due_s = now_s + max(DRAW_EVERY_S, _READ_TO_DRAW * (now_s - began_s))
+
+        def tick() -> None:
+            report(0.0, "read")
+            if time.monotonic() > due_s:
+                draw()
+
+        some = self._cells.unread_some(request.focus)
+        if some:
+            reading.read(some, tick)
+            draw()
+        wanted = self._cells.unread(request.focus)
+        if wanted:
+            reading.read(wanted, tick)
+            draw(is_whole=True)
 
     # --- the picture
 
@@ -345,13 +359,3 @@ def _renamed(state: LiveState, request: LoopRequest) -> LiveState:
     if samples is not None:
         samples = replace(samples, classes=request.labels.classes)
     return replace(state, head=head, samples=samples, revision=request.revision)
-
-
-def _hull(blocks: Sequence[Window]) -> Window:
-    return Window.between(
-        blocks[0].zone,
-        min(each.row for each in blocks),
-        min(each.col for each in blocks),
-        max(each.stop_row for each in blocks),
-        max(each.stop_col for each in blocks),
-    )

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The file that labels are kept in, for those who must not know how files are written."""
 
-from ..io.label_file import Contents, LabelFile, checkpoint, create
+from ..io.label_checkpoint import Checkpoint
+from ..io.label_file import Contents, LabelFile, create
 
-__all__ = ["Contents", "LabelFile", "checkpoint", "create"]
+__all__ = ["Checkpoint", "Contents", "LabelFile", "create"]

@@ -37,6 +37,11 @@ def class_field(fields: Sequence[FieldFacts]) -> str:
     return max(left, key=_score).name if left else ""
 
 
+def class_name(names: Sequence[str]) -> str:
+    """Return the name that a field of classes most probably has; empty where there is none."""
+    return class_field([FieldFacts(each, TEXT) for each in names])
+
+
 def year_field(fields: Sequence[FieldFacts]) -> str:
     """Return the field that tells the year; empty where none is called so."""
     return _called(fields, _YEARS)

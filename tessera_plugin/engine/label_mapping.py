@@ -7,7 +7,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import AbstractSet, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import (
+    AbstractSet,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from ..io import geometries
 from ..io.label_rows import RawRow
@@ -46,6 +56,25 @@ class Columns:
             self.confidence_field,
             self.color_field,
         )
+
+
+LocatedRow = Tuple[Optional[Tuple[bytes, ...]], Tuple[Optional[Value], ...], bool]
+"""A feature of a source: where it is, its values, and whether it crossed itself.
+
+Where: points or polygons in degrees (EPSG:4326), none where nothing is drawn, None where what is
+drawn can't be used. A plain tuple, as there may be many: see `_Place` of `tasks.label_rows`.
+"""
+
+
+@dataclass(frozen=True)
+class Located:
+    """What a source holds, before it is said what its fields mean."""
+
+    crs: str
+    """Of the source."""
+    fields: Tuple[str, ...]
+    rows: Tuple[LocatedRow, ...]
+    """Their values are in the order of `fields`."""
 
 
 @dataclass(frozen=True)
@@ -176,22 +205,79 @@ def gather(
     place of each. `colors` are those of values, where the source has them apart from the rows.
     Raises: ExtentInvalid if a CRS is not known, and whatever `rows` raises.
     """
+    return _found(_located(rows, crs_of), _crs(crs_of), colors, report, expected)
+
+
+def locate(
+    rows: Iterable[Tuple[str, RawRow]],
+    crs_of: Mapping[str, str],
+    fields: Sequence[str],
+    report: Report = silent,
+    expected: int = 0,
+) -> Located:
+    """Return a source's rows, whose values are those of `fields`, before it is said what they mean.
+
+    Arguments and errors as of `gather`.
+    """
+    found = _told(_located(rows, crs_of), report, expected)
+    return Located(_crs(crs_of), tuple(fields), tuple(found))
+
+
+def found_in(
+    located: Located,
+    columns: Columns,
+    colors: Optional[Mapping[str, str]] = None,
+    report: Report = silent,
+) -> Found:
+    """Return the places of rows, of which `columns` says what the fields mean; as `gather` does."""
+    at = [located.fields.index(name) if name else -1 for name in columns.names]
+    rows = (
+        (parts, tuple(values[index] if index >= 0 else None for index in at), is_mended)
+        for parts, values, is_mended in located.rows
+    )
+    return _found(rows, located.crs, colors, report, len(located.rows))
+
+
+def _located(rows: Iterable[Tuple[str, RawRow]], crs_of: Mapping[str, str]) -> Iterator[LocatedRow]:
     movers = {layer: geometries.ToLonLat(crs) for layer, crs in crs_of.items()}
+    for layer, row in rows:
+        mover, before = movers[layer], movers[layer].mended
+        parts = mover(row.wkb) if row.wkb is not None else []
+        told = None if parts is None else tuple(parts)
+        yield told, row.values, mover.mended > before
+
+
+def _told(rows: Iterable[LocatedRow], report: Report, expected: int) -> Iterator[LocatedRow]:
+    for number, row in enumerate(rows):
+        if number % _REPORT_EVERY == 0:
+            report(min(number / max(expected, number + 1), 1.0), "Reading labels")
+        yield row
+
+
+def _crs(crs_of: Mapping[str, str]) -> str:
+    return next(iter(crs_of.values()), "")
+
+
+def _found(
+    rows: Iterable[LocatedRow],
+    crs: str,
+    colors: Optional[Mapping[str, str]],
+    report: Report,
+    expected: int,
+) -> Found:
     tallies: Dict[Value, _Tally] = {}
     places: List[Place] = []
     left: Counter[str] = Counter()
     confidences = _Confidences()
-    for number, (layer, row) in enumerate(rows):
-        if number % _REPORT_EVERY == 0:
-            report(min(number / max(expected, number + 1), 1.0), "Reading labels")
-        value, year, note, confidence, color = row.values
+    for parts, values, is_mended in _told(rows, report, expected):
+        value, year, note, confidence, color = values
         if value is None:
             left["no_class"] += 1
             continue
-        parts = movers[layer](row.wkb) if row.wkb is not None else []
         if not parts:
             left["unusable" if parts is None else "no_geometry"] += 1
             continue
+        left["mended"] += is_mended
         tally = tallies.setdefault(_plain(value), _Tally())
         tally.features += 1
         tally.places += len(parts)
@@ -202,13 +288,13 @@ def gather(
         name = name_of(value)
         places += [Place(part, name, year_of(year), text, told) for part in parts]
     return Found(
-        crs=next(iter(crs_of.values()), ""),
+        crs=crs,
         places=confidences.settled(places),
         values=_facts(tallies, colors or {}),
         no_class=left["no_class"],
         no_geometry=left["no_geometry"],
         unusable=left["unusable"],
-        mended=sum(mover.mended for mover in movers.values()),
+        mended=left["mended"],
     )
 
 

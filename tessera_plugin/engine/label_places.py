@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..io import polygons
 from ..io.polygons import ZonePolygon
 from ..io.projection import LONLAT, UTM_NORTH_DEG, UTM_SOUTH_DEG
-from ..progress import Report
+from ..progress import Report, part
 from ..values import StoredLabel
 from .samples import scattered
 
@@ -54,7 +54,7 @@ class Placed:
             else:
                 at = polygons.inner_point(label.wkb)
                 parts = polygons.zone_polygons(label.wkb, LONLAT)
-                some = _some_pixels(parts)
+                some = _some_pixels(parts, part(report, index / len(labels), 1.0))
                 if len(some):
                     areas[index] = parts
                     pixels.append(np.column_stack([some, np.full(len(some), index)]))
@@ -84,11 +84,12 @@ def _spots(points: Sequence[Tuple[int, NDArray[np.float64]]]) -> NDArray[np.int6
     return np.column_stack([zone, row, col, index[on_grids]])[zone > 0]
 
 
-def _some_pixels(parts: Sequence[ZonePolygon]) -> NDArray[np.int64]:
+def _some_pixels(parts: Sequence[ZonePolygon], report: Report) -> NDArray[np.int64]:
     """Return pixels of a polygon (n, 3), at most MAX_STATE_PX, evenly over it."""
     found = []
     for zone_polygon in parts:
         for window in zone_polygon.windows():
+            report(0.0, "")  # a large one takes a while, and may be given up
             rows, cols = np.nonzero(zone_polygon.mask(window))
             zones = np.full(len(rows), zone_polygon.zone)
             found.append(_few(np.column_stack([zones, rows + window.row, cols + window.col])))

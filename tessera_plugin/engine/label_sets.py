@@ -59,8 +59,12 @@ def gather(
     sampling: SampleParams,
     report: Report,
     worker: Optional[WorkerClient] = None,
+    *,
+    with_background: bool = True,
 ) -> Tuple[Samples, FetchSummary]:
     """Fetch the embeddings of the labels' pixels; sets after the first are joined to it.
+
+    What is only tested needs no background, and must not tell a head anything of its surroundings.
 
     A label that occurs in several sets of one file (for several years) stays one label, so that no
     split divides it. Classes are those of all sets, matched by name.
@@ -71,7 +75,11 @@ def gather(
     found = []
     for number, (each, its_labels) in enumerate(zip(sets, labels)):
         share = part(report, number / len(sets), (number + 1) / len(sets))
-        found.append(_fetched(its_labels, each.year, where, sampling, report=share, worker=worker))
+        samples, fetched = _fetched(
+            its_labels, each.year, where, sampling, report=share, worker=worker,
+            with_background=with_background,
+        )  # fmt: skip
+        found.append((samples, fetched))
     summary = found[0][1]
     for _, more in found[1:]:
         summary = summary.merged(more)
@@ -161,7 +169,7 @@ def taken(samples: Samples, rows: NDArray[np.int64]) -> Samples:
 
 def _fetched(
     labels: Labels, year: int, where: Where, sampling: SampleParams, *, report: Report,
-    worker: Optional[WorkerClient],
+    worker: Optional[WorkerClient], with_background: bool,
 ) -> Tuple[Samples, FetchSummary]:  # fmt: skip
     def work(source: EmbeddingSource, _reason: str) -> Tuple[Samples, FetchSummary]:
         pixels = label_pixels(labels, sampling, part(report, 0.0, 0.1))
@@ -176,6 +184,8 @@ def _fetched(
                 raise NetworkFailed(fetched.unreachable, failure.reason) from error
             reason = f"{error.reason} ({failure.part}: {failure.reason})"
             raise NoUsableLabels(error.labels, reason) from error
+        if not with_background:
+            return samples, fetched
         around = background_of(source, samples, part(report, 0.97, 1.0))
         return replace(samples, background=around), fetched
 

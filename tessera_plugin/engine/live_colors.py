@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..values import LandClass
-from .view_cells import FIRST, NOT_FETCHED
+from .zone_cells import FIRST, NOT_FETCHED
 
 CLASSES, UNCERTAINTY, NOVELTY = MODES = ("classes", "uncertainty", "novelty")
 

@@ -1,13 +1,14 @@
 # SPDX-FileCopyrightText: Tessera for QGIS contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A head's classes for many pixels: with numpy in this process, or with torch in the worker."""
+"""A head's classes for many pixels: with numpy in this process, or in the worker, or the quicker way."""
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
+import time
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Optional, Protocol, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Protocol, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +25,16 @@ PREDICT_PX = 16_384
 PLAIN_PX = 8 * PREDICT_PX
 """Pixels that the head is asked about at once where it chunks by itself: it keeps its arrays."""
 
+WORTH_PRODUCTS = 40_000_000_000
+"""Products of all pixels together from which a worker is worth its start of some tenths of a second:
+about one second of numpy, of which it saves half (bench/predict.py). For a head with 64 hidden units
+that is a square of 22 km."""
 
-WORTH_WEIGHTS = 60_000
-"""Heads of fewer weights are predicted here: for them, handing the arrays over costs more than torch
-saves. About here it is 0.8 to 1.5 times as fast, by what else the machine does (bench/predict.py).
-"""
+TURNS = 2
+"""How often each way is timed before one of them is taken."""
+
+_PARTS = frozenset(("onnx", "onnxruntime"))
+"""Packages that the worker predicts with."""
 
 
 Reduce = Callable[[NDArray[np.float32]], Tuple[NDArray[Any], ...]]
@@ -88,7 +94,12 @@ class InProcess:
 
 
 class InWorker:
-    """Predicts with torch, in the worker; arrays go through files in its private folder."""
+    """Predicts with ONNX Runtime, in the worker; arrays go through files in its private folder.
+
+    The files of codes and scales are the same for all calls and written over in place: new ones
+    cost as much as a third of the prediction. They are written, not mapped: with a full disk a
+    mapped file would end QGIS. The worker maps them, for as long as a call takes.
+    """
 
     def __init__(self, head: Head, worker: WorkerClient) -> None:
         self._worker = worker
@@ -98,8 +109,8 @@ class InWorker:
         try:
             self._folder = Path(tempfile.mkdtemp(dir=worker.scratch()))
             self._fixed = {
-                "mean": self._saved("mean", head.mean),
-                "std": self._saved("std", head.std),
+                "mean": self._written("mean", head.mean),
+                "std": self._written("std", head.std),
                 "weights": str(self._folder / "weights.npz"),
             }
             np.savez(self._fixed["weights"], **head.tempered_weights())
@@ -128,39 +139,89 @@ class InWorker:
     def _ask(
         self, codes: NDArray[np.int8], scales: NDArray[np.float32], report: Report, reduce: Reduce
     ) -> Tuple[NDArray[Any], ...]:
-        self._number += 1  # new names: the worker may still map the files of the last call
+        if not self._worker.start(report).keys() >= _PARTS:
+            raise WorkerUnavailable("the add-on was installed without its training part")
+        self._number += 1  # a new name: something else may still look at the last one
         out = self._folder / f"out_{self._number}.npy"
-        asked = {**self._fixed, "out": str(out)}
+        is_plain = reduce is chosen  # what the worker finds by itself: 2 bytes a pixel come back
         try:
-            for name, values in (("codes", codes), ("scales", scales)):
-                asked[name] = self._saved(f"{name}_{self._number}", values)
+            asked = {**self._fixed, "out": str(out), "best": is_plain,
+                     "codes": self._written("codes", codes),
+                     "scales": self._written("scales", scales)}  # fmt: skip
             self._worker.call("predict", asked, report)
-            return _by_chunks(np.load(out, allow_pickle=False), reduce)
+            found = np.load(out, allow_pickle=False)
         except OSError as error:
             raise files.write_error(self._folder, error, codes.nbytes) from error
         finally:
-            for name in ("codes", "scales", "out"):
-                with contextlib.suppress(OSError):
-                    (self._folder / f"{name}_{self._number}.npy").unlink()
+            with contextlib.suppress(OSError):
+                out.unlink()
+        if is_plain:
+            return found[:, 0].astype(np.intp), found[:, 1].astype(np.uint8)
+        return _by_chunks(found, reduce)
 
-    def _saved(self, name: str, values: NDArray[Any]) -> str:
+    def _written(self, name: str, values: NDArray[Any]) -> str:
+        """Return the file that begins with an array now; what an earlier one left may follow."""
         path = self._folder / f"{name}.npy"
-        np.save(path, values)
+        whole = np.ascontiguousarray(values)
+        with path.open("r+b" if path.exists() else "wb") as file:
+            header = {"descr": whole.dtype.str, "fortran_order": False, "shape": whole.shape}
+            np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
+            file.write(whole.data)
         return str(path)
 
 
-@contextlib.contextmanager
-def predictor(head: Head, worker: Optional[WorkerClient]) -> Iterator[Predict]:
-    """Give the fastest way to predict: in the worker for large heads, where there is one.
+class Quicker:
+    """Predicts in the worker where that is quicker, which depends on the machine.
 
+    The first blocks tell: each way has its turns with them. Blocks that are too small to hand over
+    are predicted here. Both ways give the same answer, as far as float32 does.
+    """
+
+    def __init__(self, here: Predict, there: Predict) -> None:
+        self._here, self._there = here, there
+        self._turns = [there, *[here, there] * TURNS]
+        self._best: Dict[Predict, float] = {}
+
+    def __call__(
+        self,
+        codes: NDArray[np.int8],
+        scales: NDArray[np.float32],
+        report: Report,
+        reduce: Reduce = chosen,
+    ) -> Tuple[NDArray[Any], ...]:
+        """Predict."""
+        if len(codes) < PREDICT_PX:
+            return self._here(codes, scales, report, reduce)
+        way = self._turns[0] if self._turns else min(self._best, key=self._best.__getitem__)
+        began = time.perf_counter()
+        kept = way(codes, scales, report, reduce)
+        if self._turns:
+            self._note(way, (time.perf_counter() - began) / len(codes))
+        return kept
+
+    def _note(self, way: Predict, seconds: float) -> None:
+        """Keep the time that a pixel took; not of the first turn, in which the worker may start."""
+        if len(self._turns) <= 2 * TURNS:
+            self._best[way] = min(seconds, self._best.get(way, seconds))
+        del self._turns[0]
+
+
+@contextlib.contextmanager
+def predictor(
+    head: Head, worker: Optional[WorkerClient], pixels: Optional[int] = None
+) -> Iterator[Predict]:
+    """Give the fastest way to predict: perhaps in the worker, where there is one.
+
+    `pixels` is how many there will be, if that is known: a worker is not started for a few.
     Raises: DiskFull, NotWritable; while it is used also WorkerDied and WorkerFailed.
     """
-    is_worth_it = sum(each.size for each in head.weights.values()) >= WORTH_WEIGHTS
-    if worker is None or head.kind != "mlp" or not is_worth_it:
+    weights = sum(each.size for each in head.weights.values())
+    is_small = pixels is not None and pixels * weights < WORTH_PRODUCTS
+    if worker is None or head.kind != "mlp" or is_small:
         yield InProcess(head)
         return
     with contextlib.closing(InWorker(head, worker)) as remote:
-        yield remote
+        yield Quicker(InProcess(head), remote)
 
 
 def _by_chunks(probabilities: NDArray[np.float32], reduce: Reduce) -> Tuple[NDArray[Any], ...]:

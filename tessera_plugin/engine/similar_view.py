@@ -129,9 +129,9 @@ class GrownSet:
     left_out: int
     """Patches that are large enough but more than are taken."""
 
-    def pictures(self, fill: Color, edge: Color) -> Tuple[Picture, ...]:
-        """Return the set in colours, its outermost pixels in another one."""
-        found = (_painted(window, mask, fill, edge) for window, mask in self.masks)
+    def pictures(self, fill: Color) -> Tuple[Picture, ...]:
+        """Return the set in a colour."""
+        found = (_painted(window, mask, fill) for window, mask in self.masks)
         return tuple(each for each in found if each is not None)
 
     def outlines(self, report: Report = silent) -> Tuple[Tuple[bytes, int], ...]:
@@ -294,17 +294,12 @@ def _moved(window: Window, box: Tuple[int, int, int, int]) -> Window:
     return Window(window.zone, window.row + top, window.col + left, bottom - top, right - left)
 
 
-def _painted(
-    window: Window, mask: NDArray[np.bool_], fill: Color, edge: Color
-) -> Optional[Picture]:
+def _painted(window: Window, mask: NDArray[np.bool_], fill: Color) -> Optional[Picture]:
     box = _box(mask)
     if box is None:
         return None
     place, shown = box
-    inside = np.pad(shown, 1)
-    is_inner = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
-    table = np.array([(0, 0, 0, 0), edge, fill], np.uint8).view(np.uint32)[:, 0]
-    index = shown.astype(np.uint8) + (shown & is_inner)
-    rgba = table.take(index).view(np.uint8).reshape(*shown.shape, 4)
+    table = np.array([(0, 0, 0, 0), fill], np.uint8).view(np.uint32)[:, 0]
+    rgba = table.take(shown).view(np.uint8).reshape(*shown.shape, 4)
     at = _moved(window, place)
     return Picture(at.zone, at.row, at.col, 1, rgba)

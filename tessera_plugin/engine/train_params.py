@@ -26,8 +26,9 @@ class TrainParams:
     calibrate: bool = True
     """Whether held-out labels decide how sure the head may be of itself (its temperature)."""
     background: bool = True
-    """Instant: whether pixels without labels, around the labels, tell how far classes spread; a few
-    labels then go much further."""
+    """Whether pixels without labels, around the labels, are learnt from: an instant head learns from
+    them how far classes spread, and an MLP what an instant head of the same labels says of them, the
+    less the more labels there are. A few labels then go much further."""
     hidden: Tuple[int, ...] = (64,)
     """MLP: width of each hidden layer, one or two."""
     dropout: float = 0.2

@@ -164,7 +164,9 @@ def gather_request(
     check_counts([(row.name, row.labels) for row in learnt.classes])
     if request.test is not None:
         rest = part(report, share, 1.0)
-        test, more = gather((request.test,), where, request.sampling, rest, worker)
+        test, more = gather(
+            (request.test,), where, request.sampling, rest, worker, with_background=False
+        )
         samples, folds = against(samples, test)
         return samples, folds, learnt, fetched.merged(more)
     if request.validation is None:

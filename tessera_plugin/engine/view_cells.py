@@ -1,27 +1,23 @@
 # SPDX-FileCopyrightText: Tessera for QGIS contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The embeddings that a map shows, kept in memory: of each screen pixel about the nearest one.
-
-A zone's cells are a grid of its own: cell i holds the pixel in the middle of i * pitch to
-(i + 1) * pitch, so that cells that stay in view after a pan are the same ones and are not read again.
-Their arrays wrap around: cell i lies in row i modulo the number of rows.
-"""
+"""The embeddings that a map shows, of all its zones, and which of them each pixel of the screen shows."""
 
 from __future__ import annotations
 
 import math
 import threading
 from dataclasses import dataclass
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ExtentTooLarge
 from ..io.sources.base import Picked
-from ..values import BLOCK_PX, Extent, State, Window
+from ..values import Extent, Window
 from . import grid
 from .lattice import Lattice, Screen, View
+from .zone_cells import CELL_BYTES, Spot, Spots, ZoneCells
 
 MOST_BYTES = 150_000_000
 """Memory that the cells of a view may take; a very large screen gets coarser cells."""
@@ -32,13 +28,17 @@ MOST_PX = 150_000_000
 SPARE_CELLS = 8
 """Rows and columns more than a view needs: a pan changes the scale of most maps a little."""
 
-NOTHING, NOT_FETCHED, FIRST = 0, 1, 2
-"""What a cell shows: nothing, that it is to be fetched, or a value counted from `FIRST`."""
+FEW_BLOCKS = 16
+"""So few blocks are read at once; of more, some cells of each come first."""
+
+STEPS = (8, 16, 32)
+"""Every so many cells are read first."""
+
+MOST_LOOKS = 1_500
+"""Blocks that are opened for that at most, about."""
 
 _BAND_PX = 65_536
 _HALF_STRIP_DEG = 3.0
-_CELL_BYTES = 8
-"""Of a cell besides its codes."""
 
 
 @dataclass(frozen=True)
@@ -51,113 +51,6 @@ class ScreenView:
     """The same, with longitudes as the map counts them: past 180 they may go on."""
     width: int
     height: int
-
-
-class Spot(NamedTuple):
-    """The cells of a view whose pixels lie in one block."""
-
-    block: Window
-    rows: NDArray[np.int64]
-    """Numbers of the cells' rows."""
-    cols: NDArray[np.int64]
-
-
-class ZoneCells:
-    """Cells of one zone. Shapes: all arrays (R, C) or (R, C, D), by cell number modulo R and C."""
-
-    def __init__(
-        self, zone: int, pitch: Tuple[float, float], depth: int, shape: Tuple[int, int]
-    ) -> None:
-        self.zone, self.pitch = zone, pitch
-        self.codes = np.zeros((*shape, depth), np.int8)
-        self.scales = np.full(shape, np.nan, np.float32)
-        self.states = np.full(shape, State.UNKNOWN, np.uint8)
-        self.is_read = np.zeros(shape, np.bool_)
-        """Whether the cache was asked for the cell."""
-        self.shown = np.zeros(shape, np.uint16)
-        """`NOTHING`, `NOT_FETCHED`, or `FIRST` and a value."""
-        self.origin = (0, 0)
-        self.size = (0, 0)
-
-    @property
-    def shape(self) -> Tuple[int, int]:
-        """Rows and columns that there is room for."""
-        return self.shown.shape[0], self.shown.shape[1]
-
-    @property
-    def valid(self) -> NDArray[np.bool_]:
-        """Which cells have a valid embedding (R, C)."""
-        found: NDArray[np.bool_] = self.is_read & (self.states == State.VALID)
-        return found
-
-    def move(self, origin: Tuple[int, int], size: Tuple[int, int]) -> None:
-        """Hold the cells from `origin` on; those that were held already stay."""
-        gone = [
-            (before + (slots - before) % room) != (now + (slots - now) % room)
-            for before, now, room in zip(self.origin, origin, self.shape)
-            for slots in [np.arange(room)]
-        ]
-        for cells in ((gone[0], slice(None)), (slice(None), gone[1])):
-            self.is_read[cells] = False
-            self.states[cells] = State.UNKNOWN
-            self.shown[cells] = NOTHING
-        self.origin, self.size = origin, size
-
-    def unread(self) -> List[Spot]:
-        """Return what has not been asked for, block by block, nearest to the middle first."""
-        cells = [start + np.arange(count) for start, count in zip(self.origin, self.size)]
-        pixels = [self._pixels(axis, each) for axis, each in enumerate(cells)]
-        starts = [np.flatnonzero(np.diff(px // BLOCK_PX, prepend=px[0] // BLOCK_PX - 1))
-                  for px in pixels]  # fmt: skip
-        is_open = ~self.is_read[self._slots(*cells)]
-        by_row = np.logical_or.reduceat(is_open, starts[0], axis=0)
-        by_block = np.logical_or.reduceat(by_row, starts[1], axis=1)
-        parts = [np.split(each, start[1:]) for each, start in zip(cells, starts)]
-        middle = [px[len(px) // 2] for px in pixels]
-        found = []
-        for i, j in np.argwhere(by_block).tolist():
-            corner = [int(px[start[k]]) // BLOCK_PX * BLOCK_PX
-                      for px, start, k in zip(pixels, starts, (i, j))]  # fmt: skip
-            far = math.hypot(*(c + BLOCK_PX / 2 - m for c, m in zip(corner, middle)))
-            block = Window(self.zone, corner[0], corner[1], BLOCK_PX, BLOCK_PX)
-            found.append((far, Spot(block, parts[0][i], parts[1][j])))
-        found.sort(key=lambda each: each[0])
-        return [spot for _, spot in found]
-
-    def places(self, spot: Spot) -> Tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the rows and columns of a spot's cells in its block."""
-        rows, cols = self._pixels(0, spot.rows), self._pixels(1, spot.cols)
-        return rows - spot.block.row, cols - spot.block.col
-
-    def put(self, spot: Spot, picked: Picked) -> Tuple[NDArray[np.int64], ...]:
-        """Take in what was read of a spot, and return where it lies in the arrays."""
-        at = self._slots(spot.rows, spot.cols)
-        self.codes[at], self.scales[at] = picked.codes, picked.scales
-        self.states[at] = picked.states
-        self.is_read[at] = True
-        return at
-
-    def ask_again(self) -> int:
-        """Ask the cache again for what it did not have; what is shown stays. Returns how many."""
-        missing = self.is_read & (self.states == State.UNKNOWN)
-        self.is_read[missing] = False
-        return int(missing.sum())
-
-    def pixels_of(self, slots: NDArray[np.int64]) -> Tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return rows and columns on the zone grid of cells by their flat index (n,)."""
-        found = []
-        for axis, slot in enumerate(np.unravel_index(slots, self.shape)):
-            start, room = self.origin[axis], self.shape[axis]
-            found.append(self._pixels(axis, start + (slot - start) % room))
-        return found[0], found[1]
-
-    def _pixels(self, axis: int, cells: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.asarray(np.floor((cells + 0.5) * self.pitch[axis]), np.int64)
-
-    def _slots(
-        self, rows: NDArray[np.int64], cols: NDArray[np.int64]
-    ) -> Tuple[NDArray[np.int64], ...]:
-        return np.ix_(rows % self.shape[0], cols % self.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +72,9 @@ class ViewCells:
         self.zones: Dict[int, ZoneCells] = {}
         self._pixels = np.zeros((0, 0), np.intp)
         self._lock = threading.Lock()
+        self._turn = 0
+        self._step = 0
+        """Every so many cells were read first."""
 
     def look(self, view: Optional[ScreenView]) -> None:
         """Hold the cells of another view; None holds nothing. Raises: ExtentInvalid, ExtentTooLarge."""
@@ -210,10 +106,64 @@ class ViewCells:
                 chosen = np.sort(np.random.default_rng(seed).choice(total, count, replace=False))
             return _gathered(zones, valid, chosen)
 
-    def put(self, cells: ZoneCells, spot: Spot, picked: Picked) -> Tuple[NDArray[np.int64], ...]:
-        """Take in what was read of a spot of a zone, and return where it lies."""
+    # --- reading
+
+    def new_turn(self) -> int:
+        """Begin to read, or end it: what is put with another turn's number is dropped."""
         with self._lock:
-            return cells.put(spot, picked)
+            self._turn += 1
+            return self._turn
+
+    def put(
+        self, turn: int, cells: ZoneCells, spot: Spot, picked: Picked, shown: NDArray[np.uint16]
+    ) -> None:
+        """Take in what was read of a spot of a zone, and what it shows (n, m). From any thread."""
+        with self._lock:
+            if turn == self._turn:
+                cells.put(spot, picked, shown)
+
+    def unread(
+        self, focus: Optional[Tuple[float, float]] = None, step: int = 1
+    ) -> List[Tuple[ZoneCells, Spots]]:
+        """Return what has not been asked for of each zone, as `ZoneCells.unread`.
+
+        `focus` is a place of the screen, from its left and its top, 0 to 1: what is near it comes
+        first. Without one its middle is.
+        """
+        x, y = focus or (0.5, 0.5)
+        zone, pixel = self._seen_at(x, y)
+        order = sorted(self.zones.values(), key=lambda each: each.zone != zone)
+        found = [(each, each.unread(pixel if each.zone == zone else None, step)) for each in order]
+        return [(cells, spots) for cells, spots in found if len(spots)]
+
+    def unread_some(
+        self, focus: Optional[Tuple[float, float]] = None
+    ) -> List[Tuple[ZoneCells, Spots]]:
+        """Return what to read for a first look at what shows nothing yet, then `guess` the rest.
+
+        Empty where all is read soon.
+        """
+        for step in STEPS:
+            found = self.unread(focus, step)
+            self._step = step
+            looks = sum(len(spots) for _, spots in found)
+            if looks <= MOST_LOOKS:
+                break
+        return found if looks > FEW_BLOCKS else []
+
+    def guess(self) -> None:
+        """Let what shows nothing yet show what was read near it."""
+        if self._step:
+            with self._lock:
+                for cells in self.zones.values():
+                    if cells.is_blank:
+                        cells.guess(self._step)
+
+    def forget_guesses(self) -> None:
+        """Let only what was read show a value: values have another meaning now."""
+        with self._lock:
+            for cells in self.zones.values():
+                cells.forget_guesses()
 
     def ask_again(self) -> int:
         """Ask the cache again for what it did not have. Returns how many cells that is."""
@@ -222,7 +172,7 @@ class ViewCells:
 
     def is_read(self) -> bool:
         """Whether the cache was asked for every cell of the view."""
-        return not any(each.unread() for each in self.zones.values())
+        return all(each.is_whole for each in self.zones.values())
 
     def on_screen(self) -> NDArray[np.uint16]:
         """Return what each pixel of the screen shows (H, W)."""
@@ -231,6 +181,19 @@ class ViewCells:
         return np.asarray(values.take(self._pixels), np.uint16)
 
     # --- inside
+
+    def _seen_at(self, x: float, y: float) -> Tuple[int, Optional[Tuple[int, int]]]:
+        """Return the zone, and row and column on its grid, that a place of the screen shows."""
+        height, width = self._pixels.shape
+        if height and width:
+            row, col = (min(int(share * n), n - 1) for share, n in ((y, height), (x, width)))
+            slot = int(self._pixels[row, col]) - 1
+            for cells in self.zones.values():
+                if 0 <= slot < cells.shown.size:
+                    rows, cols = cells.pixels_of(np.array([slot]))
+                    return cells.zone, (int(rows[0]), int(cols[0]))
+                slot -= cells.shown.size
+        return 0, None
 
     def _hold(self, places: Sequence[_Place]) -> None:
         kept: Dict[int, ZoneCells] = {}
@@ -241,10 +204,13 @@ class ViewCells:
                 need <= have <= 1.5 * enough
                 for need, have, enough in zip(place.size, cells.shape, room)
             )  # fmt: skip
+            before = cells
             if cells is None or not is_fit:
-                cells = None  # let go of the memory before more is taken
-                cells = ZoneCells(place.seen.window.zone, place.pitch, self.depth, room)
+                zone = place.seen.window.zone
+                cells = ZoneCells(zone, place.pitch, self.depth, room, before)
             cells.move(place.origin, place.size)
+            if before is not None and before is not cells:
+                cells.take_over(before)
             kept[cells.zone] = cells
         self.zones = kept
 
@@ -317,7 +283,7 @@ def _wider(window: Window) -> Window:
 def _fitted(seen: Sequence[_Seen], depth: int) -> List[_Place]:
     """Return cells for zones, coarser ones where they would take too much memory."""
     places = [_Place(each, each.pitch()) for each in seen]
-    while sum(each.cells for each in places) * (depth + _CELL_BYTES) > MOST_BYTES:
+    while sum(each.cells for each in places) * (depth + CELL_BYTES) > MOST_BYTES:
         places = [_Place(p.seen, (_next(p.pitch[0]), _next(p.pitch[1]))) for p in places]
     return places
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Callable, List, Optional, Sequence, Tuple
 
 from qgis.PyQt.QtCore import QPointF, QRectF, QSize, Qt
 from qgis.PyQt.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
-from qgis.PyQt.QtWidgets import QSizePolicy, QWidget
+from qgis.PyQt.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from . import text
 from .curve import GAP_PX, TRAINING
@@ -26,7 +26,7 @@ STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25)
 MOST_LINES = 5
 
 
-class AccuracyPlot(QWidget):
+class AccuracyPlot(QLabel):
     """A learning curve; labels per class run in equal ratios."""
 
     def __init__(self, parent: QWidget) -> None:

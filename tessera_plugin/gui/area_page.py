@@ -19,6 +19,7 @@ from ..values import Extent, State
 from . import coverage_text, forms, messages, note, text
 from .choice import EmbeddingsChoice
 from .coverage_view import CoverageView
+from .explore_offer import ExploreOffer
 from .fetching import Fetching
 from .links import Links
 from .map_pictures import MapPictures
@@ -58,16 +59,17 @@ class AreaPage(QWidget):
         self._problem: Optional[TesseraError] = None
         self._decided: Tuple[object, ...] = ()
         self._download_bytes = 0
+        self._is_shown = False
         self._fetch_tip = self.fetchButton.toolTip()
         self._note = Note("fetchNote", self)
         self.resultLayout.addWidget(self._note)
-        self.exploreButton.hide()  # until there is something to look at
         self.fetchButton.setIcon(forms.icon("fetch"))
         self.refreshButton.setIcon(QgsApplication.getThemeIcon("/mActionRefresh.svg"))
         self._choice = EmbeddingsChoice(self, session)
         self._pictures = MapPictures(iface.mapCanvas(), self)
         map_layers = iface.mapCanvas().layers
         self._coverage = CoverageView(session, self._pictures, self.extent, map_layers, self)
+        self._offer = ExploreOffer(self.exploreButton, session, self.extent, self)
         self._fetching = Fetching(iface, session, self._note, self._pictures)
         self._add_menu()
         self._connect()
@@ -100,6 +102,9 @@ class AreaPage(QWidget):
     def show_coverage(self, *, shown: bool) -> None:
         """Look what is there and draw it from now on, or not: as the page is in sight."""
         self._coverage.show(shown=shown)
+        self._is_shown = shown
+        if shown:
+            self._offer.look()
 
     def measure(self) -> None:
         """Say how large the area is, or why it can't be used."""
@@ -125,6 +130,8 @@ class AreaPage(QWidget):
                 )
             )
         self._coverage.look_again()
+        if self._is_shown:
+            self._offer.look()
         self._tell()
         self.measured.emit()
 
@@ -132,6 +139,7 @@ class AreaPage(QWidget):
         """Let go of what lives longer than the page."""
         self._links.close()
         self._coverage.close_down()
+        self._offer.close_down()
         self._pictures.close_down()
 
     # --- inside
@@ -165,7 +173,7 @@ class AreaPage(QWidget):
         self._coverage.broke.connect(lambda bug: messages.show_error(iface.messageBar(), bug))
         self._choice.other_wanted.connect(self._choose_other)
         self._fetching.fetched.connect(self.fetched)
-        self._fetching.fetched.connect(self.exploreButton.show)
+        self._fetching.ended.connect(self._coverage.fetch_ended)
         self.exploreButton.clicked.connect(self.explore_wanted)
         self.coverageCheck.toggled.connect(self._check_changed)
         self.coverageLabel.linkActivated.connect(self._follow)
@@ -192,6 +200,7 @@ class AreaPage(QWidget):
 
     def _job_ended(self) -> None:
         self._coverage.job_ended()
+        self._offer.look(anew=True)
         self._enable()
 
     # --- what is told
@@ -214,6 +223,8 @@ class AreaPage(QWidget):
         if settings.offline:
             told = self.tr("Offline: only what is in the cache.")
             return told if coverage is None else text.join((told, coverage_text.offline(coverage)))
+        if coverage is not None and self._coverage.is_old:
+            return self.tr("Looking what is left to fetch…")
         if coverage is not None:
             can_fetch = self._problem is None
             return coverage_text.download(coverage, self._session.years, can_fetch=can_fetch)

@@ -89,7 +89,9 @@ class AreaTable(QWidget):
         self._table.setHorizontalHeaderLabels([self.tr("Class"), *heads])
         self._table.setRowCount(len(first.classes))
         for row, each in enumerate(first.classes):
-            self._table.setItem(row, 0, QTableWidgetItem(swatch(each.color), each.name))
+            name = QTableWidgetItem(swatch(each.color), each.name)
+            name.setToolTip(each.name)
+            self._table.setItem(row, 0, name)
             for column, values in enumerate(columns, 1):
                 item = QTableWidgetItem(values[row])
                 item.setTextAlignment(_RIGHT)

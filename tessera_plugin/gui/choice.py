@@ -8,7 +8,7 @@ from html import escape
 from typing import Dict, List, Mapping, Sequence, Tuple
 
 from qgis.PyQt.QtCore import QObject, Qt, QTimer, pyqtSignal
-from qgis.PyQt.QtGui import QPalette
+from qgis.PyQt.QtGui import QBrush, QColor, QPalette
 from qgis.PyQt.QtWidgets import QComboBox, QWidget
 
 from ..tasks import snapshot
@@ -17,6 +17,8 @@ from ..values import PUBLIC_ARCHIVE, Dataset, State
 from . import text
 from .no_wheel import NoWheel
 from .year_list import YearMenu, year_text
+
+PALE_ALPHA = 150
 
 OTHER = "other"
 """What stands for another store or archive in the list of datasets."""
@@ -158,11 +160,14 @@ class EmbeddingsChoice(QObject):
 
     def _shade_years(self) -> None:
         """Years without data here are paler, besides what is said of them."""
-        combo, palette = self._page.yearCombo, self._page.palette()
+        combo = self._page.yearCombo
+        combo.view().ensurePolished()  # the theme's colours
+        pale = QColor(combo.view().palette().color(QPalette.ColorRole.Text))
+        pale.setAlpha(PALE_ALPHA)
         for index in range(combo.count()):
             is_empty = self._states.get(combo.itemData(index)) == State.OUTSIDE
-            role = QPalette.ColorRole.Mid if is_empty else QPalette.ColorRole.Text
-            combo.setItemData(index, palette.brush(role), Qt.ItemDataRole.ForegroundRole)
+            ink = QBrush(pale) if is_empty else None
+            combo.setItemData(index, ink, Qt.ItemDataRole.ForegroundRole)
 
     # --- what a person does
 

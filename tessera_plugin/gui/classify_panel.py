@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Optional, Sequence
+from typing import TYPE_CHECKING, Iterator, List, Optional, Sequence
 
 from qgis.core import QgsApplication, QgsProject
 from qgis.gui import QgisInterface, QgsFileWidget
@@ -23,13 +23,14 @@ from .links import Links
 from .map_extent import MapExtent
 from .map_options import MapOptions
 from .note import Note
+from .pieces import Pieces
 from .year_list import YearMenu
 
 if TYPE_CHECKING:
     from ..engine.classify import ClassifyResult, StagedMap
     from ..engine.heads import Head
     from ..engine.map_years import YearFailed
-    from ..tasks.map_jobs import MapPlan
+    from ..tasks.map_jobs import MapPlan, Published
 
 PROPOSED = "land_cover"
 
@@ -53,6 +54,7 @@ class ClassifyPanel(QWidget):
         self._is_closed = False
         self._results: List[ClassifyResult] = []
         self._failures: List[Exception] = []
+        self._later = Pieces(self)
         self._note = Note("classifyNote", self)
         self.classifyNoteLayout.addWidget(self._note)
         self._areas = AreaTable(self)
@@ -69,6 +71,11 @@ class ClassifyPanel(QWidget):
 
     # --- what the page asks
 
+    @property
+    def is_showing(self) -> bool:
+        """Whether layers of a map are still being added: they come one after the other."""
+        return self._later.is_busy
+
     def set_head(self, head: Optional[Head]) -> None:
         """Map with this head, whose file is `settings.head_path`, from now on."""
         self._head = head
@@ -84,6 +91,7 @@ class ClassifyPanel(QWidget):
     def close_down(self) -> None:
         """Let go of what lives longer than the panel."""
         self._is_closed = True
+        self._later.stop()
         self._links.close()
         self._extent.close_down()
 
@@ -174,6 +182,7 @@ class ClassifyPanel(QWidget):
     # --- classify
 
     def _classify(self) -> None:
+        self._later.finish()
         out = self.outputPath.filePath().strip()
         if not out:
             self._note.say(self.tr("Choose a file for the map first."), note.WARNING)
@@ -210,19 +219,42 @@ class ClassifyPanel(QWidget):
         if self._is_closed:
             staged.discard()
             return
-        project = QgsProject.instance()
-        is_same = generation == self._session.project_generation
         try:
-            with view.kept(self._iface.mapCanvas()):
-                self._results.append(map_jobs.publish(staged, project if is_same else None))
-            if len(plan.years) > 1:
-                map_jobs.save_areas(map_jobs.areas_path(plan.out), self._results)
+            published = map_jobs.name(staged)
         except TesseraError as error:
             self._failures.append(error)
         else:
-            self._areas.show_results(self._results, plan.out)
+            self._results.append(published.result)
+            self._later.add(self._shown(published, generation))
+            self._later.add(self._counted(tuple(self._results), plan))
+
+    def _shown(self, published: Published, generation: int) -> Iterator[None]:
+        """Add the layers of a map to the project that it was made in, while that is open."""
+        yield
+        steps = map_jobs.shown(published, QgsProject.instance())
+        is_left = True
+        while is_left and generation == self._session.project_generation:
+            with view.kept(self._iface.mapCanvas()):
+                is_left = next(steps, self) is None
+            yield
+
+    def _counted(self, results: Sequence[ClassifyResult], plan: MapPlan) -> Iterator[None]:
+        """Tell the hectares of what is done."""
+        try:
+            if len(plan.years) > 1:
+                map_jobs.save_areas(map_jobs.areas_path(plan.out), results)
+                yield
+        except TesseraError as error:
+            self._failures.append(error)
+        else:
+            self._areas.show_results(results, plan.out)
 
     def _ended(self, plan: MapPlan, failed: Sequence[YearFailed]) -> None:
+        self._later.add(self._told(plan, failed))
+
+    def _told(self, plan: MapPlan, failed: Sequence[YearFailed]) -> Iterator[None]:
+        """Say what became of it, once the maps are shown."""
+        yield
         if self._failures:
             self._failed(self._failures[0])
             return

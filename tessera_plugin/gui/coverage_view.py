@@ -58,6 +58,7 @@ class CoverageView(QObject):
         self._previews: Tuple[Window, ...] = ()
         self._error: Optional[TesseraError] = None
         self._is_answered = False
+        self._is_old = False
         self._years: Dict[int, State] = {}
         self._has_years = False
         self._settle = QTimer(self)
@@ -76,6 +77,11 @@ class CoverageView(QObject):
     def years(self) -> Dict[int, State]:
         """Whether there is something here, by year; empty where it is not known yet."""
         return self._years
+
+    @property
+    def is_old(self) -> bool:
+        """Whether what is known is of before a fetch; it is looked at anew, if it is wanted."""
+        return self._is_old
 
     @property
     def error(self) -> Optional[TesseraError]:
@@ -106,7 +112,7 @@ class CoverageView(QObject):
         elif not (self._is_answered and self._has_years):
             self._settle.start()
         if self._seen is not None and self._previews != self._shown_previews():
-            self._refined(self._seen)
+            self._draw(self._seen)
 
     def refresh(self) -> None:
         """Forget what is known about availability and ask anew."""
@@ -118,10 +124,19 @@ class CoverageView(QObject):
         self._settle.stop()
         self._lookup.cancel()
 
+    def fetch_ended(self) -> None:
+        """Believe nothing of what was known of the cache; call it before `job_ended`."""
+        if not self.is_wanted:  # nobody would look anew
+            self._seen = None
+        self._is_old = self._seen is not None
+        self._pictures.doubt_coverage()
+
     def job_ended(self) -> None:
         """Look what is in the cache now."""
         self._is_answered = False
         self.look_again()
+        if self._is_old:  # the map has stood still, and somebody looks at it
+            self._ask()
 
     def close_down(self) -> None:
         """End what runs."""
@@ -137,6 +152,7 @@ class CoverageView(QObject):
             return
         self._question, self._is_answered = question, False
         self._seen = self._error = None
+        self._is_old = False
         self._pictures.doubt_coverage()
         if place != self._place:
             self._place, self._has_years, self._years = place, False, {}
@@ -176,8 +192,14 @@ class CoverageView(QObject):
             self._lookup.ask(task, self._years_answered, self._years_failed)
 
     def _refined(self, seen: Seen) -> None:
+        self._is_old = False
+        self._draw(seen)
+
+    def _draw(self, seen: Seen) -> None:
         self._seen, self._previews = seen, self._shown_previews()
         self._pictures.show_coverage(seen, self._previews)
+        if self._is_old:
+            self._pictures.doubt_coverage()
         self.changed.emit()
 
     def _answered(self, seen: Seen) -> None:
@@ -187,6 +209,7 @@ class CoverageView(QObject):
 
     def _failed(self, error: Exception) -> None:
         self._is_answered = self._has_years = True  # it would fail again: no more is asked here
+        self._is_old = False
         self._pictures.clear_coverage()
         self._heard(error)
 

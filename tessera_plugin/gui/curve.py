@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-from typing import List, Sequence, Tuple
+import math
+from typing import List, Optional, Sequence, Tuple
 
 from qgis.PyQt.QtCore import QPointF, QRectF, QSize, Qt
 from qgis.PyQt.QtGui import QColor, QFontMetrics, QPainter, QPaintEvent, QPalette, QPen, QPolygonF
-from qgis.PyQt.QtWidgets import QSizePolicy, QWidget
+from qgis.PyQt.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from . import text
 from .plot_lines import halves, paint_lines
@@ -20,7 +21,7 @@ HEIGHT_PX = 150
 GAP_PX = 6
 
 
-class LossCurve(QWidget):
+class LossCurve(QLabel):
     """Training and validation loss by epoch."""
 
     def __init__(self, parent: QWidget) -> None:
@@ -42,9 +43,10 @@ class LossCurve(QWidget):
         self._points = []
         self.update()
 
-    def add(self, epoch: int, training: float, validation: float) -> None:
-        """Add an epoch."""
-        self._points.append((epoch, training, validation))
+    def add(self, epoch: int, training: Optional[float], validation: Optional[float]) -> None:
+        """Add an epoch; None, as files tell it, is a loss that was no number."""
+        losses = [math.nan if loss is None else loss for loss in (training, validation)]
+        self._points.append((epoch, losses[0], losses[1]))
         self.update()
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: ARG002 - Qt's

@@ -4,26 +4,30 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import TYPE_CHECKING, Iterator
 
 from qgis.core import QgsApplication
 from qgis.gui import QgisInterface, QgsDockWidget
 from qgis.PyQt.QtCore import Qt, QTimer
 from qgis.PyQt.QtGui import QIcon, QShowEvent
-from qgis.PyQt.QtWidgets import QFrame, QMenu, QScrollArea, QToolButton, QWidget
+from qgis.PyQt.QtWidgets import QFrame, QMainWindow, QMenu, QScrollArea, QToolButton, QWidget
 
+from ..tasks import garbage
 from ..tasks.session import Session
-from . import forms, messages
+from . import forms, letters, messages
 from .add_on import AddOnWindows
 from .area_page import AreaPage
 from .cache_dialog import CacheDialog
 from .dialogs import AboutDialog, SettingsDialog
 from .encode_window import EncodeWindow
 from .explore_window import ExploreWindow
-from .labels_page import LabelsPage
 from .links import Links
-from .map_page import MapPage
 from .model_window import ModelWindow
+from .pieces import LatePage, Pieces
+
+if TYPE_CHECKING:
+    from .labels_page import LabelsPage
+    from .map_page import MapPage
 
 AREA, LABELS, MAP = range(3)
 READY = 2
@@ -33,7 +37,10 @@ WIDTH_PX = 380
 
 
 class TesseraDock(QgsDockWidget):
-    """Area, Labels, Map."""
+    """Area, Labels, Map.
+
+    It opens with the Area page; the others are made right after that, in pieces between events.
+    """
 
     def __init__(self, iface: QgisInterface, session: Session, version: str) -> None:
         super().__init__(iface.mainWindow())
@@ -47,15 +54,16 @@ class TesseraDock(QgsDockWidget):
         self.setWidget(contents)
         self._contents = contents
         self.area = AreaPage(iface, session, contents)
-        self.labels = LabelsPage(iface, session, self.area, contents)
-        self.map = MapPage(iface, session, self.area, contents)
-        for page, title in (
-            (self.area, self.tr("1  Area")),
-            (self.labels, self.tr("2  Labels")),
-            (self.map, self.tr("3  Map")),
+        self._labels = LatePage(self._begin_labels, WIDTH_PX, contents)
+        self._map = LatePage(self._begin_map, WIDTH_PX, contents)
+        self._is_store_open = self._is_restored = False
+        for place, title in (
+            (self._scrolling(self.area), self.tr("1  Area")),
+            (self._labels, self.tr("2  Labels")),
+            (self._map, self.tr("3  Map")),
         ):
-            contents.pages.addTab(self._scrolling(page), title)
-        self.labels.add_shortcuts(contents)
+            contents.pages.addTab(place, title)
+        self._later = Pieces(self)
         self.windows = AddOnWindows(iface, session, version, self)
         self.encode = EncodeWindow(
             iface, session, self.area.pictures, self.windows.show_add_on, self
@@ -66,20 +74,36 @@ class TesseraDock(QgsDockWidget):
         contents.jobFrame.hide()
         self._connect()
 
+    @property
+    def labels(self) -> LabelsPage:
+        """The Labels page, made now if it has not been."""
+        return self._labels.page  # type: ignore[no-any-return]
+
+    @property
+    def map(self) -> MapPage:
+        """The Map page, made now if it has not been."""
+        return self._map.page  # type: ignore[no-any-return]
+
+    def finish(self) -> None:
+        """Do at once what has time after the dock was opened."""
+        self._later.finish()
+
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
         if not self._is_open:
             self._is_open = True
+            letters.fit_page(self._contents.pages.widget(AREA), WIDTH_PX)
             QTimer.singleShot(0, self._first_shown)
 
     def close_down(self) -> None:
         """Let go of what lives longer than the dock."""
+        self._later.stop()
         self._links.close()
         self.explore.close_down()
         self.encode.close_down()
         self.models.close_down()
         self.windows.close_down()
-        for page in (self.area, self.labels, self.map):
+        for page in (self.area, self._labels, self._map):
             page.close_down()
 
     def show_settings(self, *_: object) -> None:
@@ -99,9 +123,44 @@ class TesseraDock(QgsDockWidget):
     def _first_shown(self) -> None:
         self._is_open = bool(self.isVisible())
         if self._is_open:
-            self._session.warm_up()
+            self._later.add(self._rest())
+
+    def _rest(self) -> Iterator[None]:
+        """Make the other pages, and go on with the labels and the head of the last time.
+
+        The engine is imported after the pages: both at once get in each other's way.
+        """
+        yield from self._labels.pieces()
+        self._open_store()
+        yield
+        yield from self._map.pieces()
+        self._session.warm_up()
+        self._restore()
+
+    def _open_store(self) -> None:
+        if not self._is_store_open:
+            self._is_store_open = True
             self.labels.open_store()
+
+    def _restore(self) -> None:
+        """Take the head of the last time; to read it needs the engine."""
+        if self._session.is_warm and self._map.is_made and not self._is_restored:
+            self._is_restored = True
             self.map.restore()
+
+    def _engine_came(self) -> None:
+        self._restore()
+        self._later.add(_collected())
+
+    def _begin_labels(self) -> LabelsPage:
+        from .labels_page import LabelsPage  # noqa: PLC0415 - the dock opens sooner
+
+        return LabelsPage(self._iface, self._session, self.area, self._contents)
+
+    def _begin_map(self) -> MapPage:
+        from .map_page import MapPage  # noqa: PLC0415 - the dock opens sooner
+
+        return MapPage(self._iface, self._session, self.area, self._contents)
 
     def _scrolling(self, page: QWidget) -> QScrollArea:
         area = QScrollArea(self._contents)
@@ -109,7 +168,6 @@ class TesseraDock(QgsDockWidget):
         area.setWidgetResizable(True)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
         area.setWidget(page)
-        area.setMinimumWidth(min(WIDTH_PX, area.sizeHint().width()))
         return area
 
     def _add_menu(self) -> None:
@@ -144,6 +202,7 @@ class TesseraDock(QgsDockWidget):
         self.area.encode_wanted.connect(self.encode.show)
         self.area.explore_wanted.connect(self.explore.show)
         self.explore.opened.connect(self._show_coverage)
+        self._links.connect(self._session.warm, self._engine_came)
         self._links.connect(box.started, self._job_started)
         self._links.connect(box.told, self._job_told)
         self._links.connect(box.paused, self._job_paused)
@@ -153,16 +212,27 @@ class TesseraDock(QgsDockWidget):
         self._links.connect(self.visibilityChanged, self._show_coverage)
         self._contents.pages.currentChanged.connect(self._page_changed)
         self.area.fetched.connect(lambda: self._mark(AREA, is_done=True))
-        self.map.mapped.connect(lambda: self._mark(MAP, is_done=True))
-        self.map.model_wanted.connect(self.models.open_model)
         self.models.running.mapped.connect(lambda: self._mark(MAP, is_done=True))
-        self.map.news.connect(self._scroll_to)
-        self.map.add_on_wanted.connect(self.windows.show_add_on)
-        self.labels.changed.connect(self._mark_labels)
+        self._labels.made.connect(self._connect_labels)
+        self._map.made.connect(self._connect_map)
+
+    def _connect_labels(self) -> None:
+        page = self.labels
+        page.add_shortcuts(self._contents)
+        page.changed.connect(self._mark_labels)
+        self._mark_labels()
+
+    def _connect_map(self) -> None:
+        page = self.map
+        page.mapped.connect(lambda: self._mark(MAP, is_done=True))
+        page.model_wanted.connect(self.models.open_model)
+        page.news.connect(self._scroll_to)
+        page.add_on_wanted.connect(self.windows.show_add_on)
 
     def _page_changed(self, index: int) -> None:
         self._show_coverage()
         if index == LABELS:
+            self._open_store()
             self.labels.show_layers()
         elif index == MAP:
             self.map.refresh()
@@ -228,10 +298,20 @@ class TesseraDock(QgsDockWidget):
         self._session.box.cancel()
 
 
+def _collected() -> Iterator[None]:
+    """Search for Python's garbage, apart from all else that is due now."""
+    yield
+    garbage.collect_if_due()
+
+
 def add_to(iface: QgisInterface, dock: TesseraDock) -> None:
-    """Put the dock to the right, wide enough for its pages, still hidden."""
-    iface.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, dock)
-    window: Optional[QWidget] = iface.mainWindow()
-    if window is not None and hasattr(window, "resizeDocks"):
+    """Put the dock where it was, else to the right, wide enough for its pages; still hidden."""
+    window: QMainWindow = iface.mainWindow()
+    if window.restoreDockWidget(dock):  # QGIS would put it elsewhere: only its menu is to know it
+        panels = window.findChild(QMenu, "mPanelMenu")
+        if panels is not None:
+            panels.addAction(dock.toggleViewAction())
+    else:
+        iface.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, dock)
         window.resizeDocks([dock], [WIDTH_PX], Qt.Orientation.Horizontal)
     dock.hide()

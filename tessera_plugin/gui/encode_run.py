@@ -135,7 +135,7 @@ class Encoding(QObject):
 
     def _observed(self, file: str) -> None:
         if self.last is not None:
-            name = self.tr("Observations of “{}”").format(self.last.plan.name)
+            name = self.tr("{}: observations").format(self.last.plan.name)
             with view.kept(self._iface.mapCanvas()):
                 encode_lookups.show_observations(QgsProject.instance(), file, name)
 

@@ -157,7 +157,7 @@ class ColorsPart(QObject):
         if not out:
             return
         basis = view.components.basis(self._params(len(view.components.shares)))
-        title = self.tr("Embeddings {} (colours)").format(year)
+        title = self.tr("{} colours").format(year)
 
         def came(result: PreviewResult, project: Optional[QgsProject]) -> None:
             if project is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, List, Optional, Tuple
 from qgis.core import QgsProject
 from qgis.PyQt.QtCore import QObject, QTimer
 from qgis.PyQt.QtGui import QColor, QLinearGradient, QPainter, QPaintEvent, QPalette
-from qgis.PyQt.QtWidgets import QDialog, QWidget
+from qgis.PyQt.QtWidgets import QDialog, QLabel, QWidget
 
 from ..errors import PlaceNotValid, TesseraError
 from ..tasks import explore_jobs, similar_jobs
@@ -168,7 +168,7 @@ class SimilarityPart(QObject):
         out = stage.ask_file(self.tr("Save the similarity as"), f"similarity_{year}.tif")
         if not out:
             return
-        title = self.tr("Similarity {}").format(year)
+        title = self.tr("{} similarity").format(year)
 
         def came(result: SimilarResult, project: Optional[QgsProject]) -> None:
             if project is not None:
@@ -209,12 +209,13 @@ class SimilarityPart(QObject):
         )
 
 
-class RampLegend(QWidget):
-    """The ramp of percents, from unlike to alike."""
+class RampLegend(QLabel):
+    """The ramp of percents, from unlike to alike. A label: QGIS's themes give it a colour of words."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.setObjectName("rampLegend")
+        self.ensurePolished()
         self.setFixedHeight(BAR_PX + self.fontMetrics().height() + 4)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: ARG002 - Qt's

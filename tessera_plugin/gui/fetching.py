@@ -23,6 +23,8 @@ class Fetching(QObject):
     """Starts fetches and tells of them in a note; what was missing can be tried again there."""
 
     fetched = pyqtSignal()
+    ended = pyqtSignal()
+    """A fetch is over, however it ended; the box of jobs says so after this."""
 
     def __init__(
         self, iface: QgisInterface, session: Session, told: Note, pictures: MapPictures
@@ -97,3 +99,4 @@ class Fetching(QObject):
 
     def _ended(self) -> None:
         self._pictures.clear_arriving()
+        self.ended.emit()

@@ -6,14 +6,17 @@ from __future__ import annotations
 
 from qgis.PyQt import uic
 from qgis.PyQt.QtGui import QIcon
-from qgis.PyQt.QtWidgets import QWidget
+from qgis.PyQt.QtWidgets import QDialog, QWidget
 
 from .. import paths
+from . import letters
 
 
 def load(name: str, widget: QWidget) -> None:
     """Fill a widget with a form; its named parts become attributes of the widget."""
     uic.loadUi(str(paths.UI / f"{name}.ui"), widget)
+    if isinstance(widget, QDialog):
+        letters.fit_dialog(widget)
 
 
 def icon(name: str) -> QIcon:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 translate = QCoreApplication.translate
 
+WIDE_SPREAD = 0.01
+"""Of accuracies whose spread is wider, decimals say nothing."""
+
 Facts = List[Tuple[str, str]]
 """Caption and value, plain text."""
 
@@ -61,6 +64,17 @@ def scheme(name: str) -> str:
     return names.get(name, name)
 
 
+def short_scheme(name: str) -> str:
+    """Return how heads are tested where there is little room."""
+    names = {
+        "blocks": translate("Heads", "by blocks"),
+        "areas": translate("Heads", "by areas"),
+        "years": translate("Heads", "by years"),
+        "file": translate("Heads", "test labels"),
+    }
+    return names.get(name) or scheme(name)
+
+
 def title(listed: ListedHead) -> str:
     """Return what a head is called: its name, else what kind it is and of when."""
     if listed.name:
@@ -75,12 +89,23 @@ def years(head: Head) -> str:
     return ", ".join(str(year) for year in head.years)
 
 
+def short_years(head: Head) -> str:
+    """Return the years a head learnt where there is little room: `2019-2024`, `3 of 2017-2024`."""
+    told = sorted(set(head.years))
+    if len(told) < 3:
+        return years(head)
+    span = translate("Heads", "{}\u2013{}").format(told[0], told[-1])
+    if told[-1] - told[0] == len(told) - 1:
+        return str(span)
+    return translate("Heads", "{} of {}").format(len(told), span)
+
+
 def line(listed: ListedHead) -> str:
     """Return the second line of a head in the list."""
     if listed.head is None:
         return translate("Heads", "can't be used")
-    parts = [kind(listed.head.kind), text.day(listed.made_s)] if listed.name else []
-    parts.append(years(listed.head))
+    parts = [kind(listed.head.kind)] if listed.name else []
+    parts.append(short_years(listed.head))
     if listed.labels:
         parts.append(text.labels(listed.labels))
     return " · ".join(parts)
@@ -98,10 +123,31 @@ def accuracy(head: Head) -> str:
     )
 
 
-def test(head: Head) -> str:
-    """Return how a head was tested; empty where it was not."""
+def share(listed: ListedHead) -> float:
+    """Return the accuracy of a head as a number, to sort by; below 0 where it was not tested."""
+    found = head_jobs.tested(listed.head) if listed.head is not None else None
+    return -1.0 if found is None or found.overall is None else found.overall
+
+
+def short_accuracy(head: Head) -> str:
+    """Return the accuracy with its spread, with decimals only where they say something."""
     found = head_jobs.tested(head)
-    return scheme(found.scheme)
+    if found.spread is None or found.spread < WIDE_SPREAD:
+        return accuracy(head)
+    return translate("Heads", "{} ± {} %").format(
+        text.decimal(100 * (found.overall or 0.0), 0), text.decimal(100 * found.spread, 0)
+    )
+
+
+def short_test(head: Head) -> str:
+    """Return how a head was tested, in a word or two; empty where it was not."""
+    found = head_jobs.tested(head)
+    return short_scheme(found.scheme)
+
+
+def other_dataset(head: Head, session: Session) -> str:
+    """Return that a head was made for another dataset than that of the Area page."""
+    return translate("Heads", "for {}").format(snapshot.title_of(session.settings, head.dataset))
 
 
 def facts(listed: ListedHead, session: Session) -> Facts:

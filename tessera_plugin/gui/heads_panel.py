@@ -15,23 +15,21 @@ from qgis.PyQt.QtWidgets import (
     QDialog,
     QDialogButtonBox,
     QFileDialog,
-    QHeaderView,
     QInputDialog,
     QMenu,
     QMessageBox,
     QTextBrowser,
-    QTreeWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
 from ..errors import TesseraError
-from ..tasks import head_jobs, snapshot
+from ..tasks import head_jobs
 from ..tasks.lookups import Lookup
 from ..tasks.session import Session
 from . import forms, head_words, messages, note, text
+from .heads_list import HeadsList, Listed
 from .links import Links
-from .matrix import SPARE_PX
 from .note import Note
 
 if TYPE_CHECKING:
@@ -39,13 +37,6 @@ if TYPE_CHECKING:
     from ..engine.head_onnx import ExportCheck
 
 HEADS, MODELS = "*.head", "*.onnx"
-MOST_ROWS = 5
-"""So many heads are seen at once; of more, the list scrolls."""
-
-ROW_SPARE_PX = 5
-"""Between the rows, whatever the theme."""
-
-Listed = Tuple["ListedHead", ...]
 
 
 class HeadsPanel(QWidget):
@@ -58,9 +49,9 @@ class HeadsPanel(QWidget):
         super().__init__(parent)
         forms.load("heads_panel", self)
         self._iface, self._session = iface, session
-        self._links, self._lookup = Links(), Lookup(self)
-        self._heads: Listed = ()
-        self._seen: Tuple[str, str, str] = ("", "", "")
+        self._links, self._lookup, self._bringing = Links(), Lookup(self), Lookup(self)
+        self._list = HeadsList(self.headsList, session, session.settings.heads_order)
+        self._seen: Tuple[str, ...] = ()
         self._note = Note("headsNote", self)
         self.headsNoteLayout.addWidget(self._note)
         self._actions = self._make_actions()
@@ -69,7 +60,7 @@ class HeadsPanel(QWidget):
         self._links.connect(session.box.started, self._enable)
         self._links.connect(session.box.ended, self._enable)
         self._links.connect(session.add_on.changed, self._enable)
-        self._show()
+        self._listed(())
 
     def refresh(self) -> None:
         """Read the heads again, on the side."""
@@ -85,6 +76,7 @@ class HeadsPanel(QWidget):
         """Let go of what lives longer than the panel."""
         self._links.close()
         self._lookup.close()
+        self._bringing.close()
 
     # --- dress
 
@@ -110,22 +102,22 @@ class HeadsPanel(QWidget):
             menu.addAction(action)
         menu.setToolTipsVisible(True)
         self._menu = menu
+        orders = self._list.menu(menu)
+        menu.addSeparator()
+        menu.addMenu(orders)
         more = QMenu(self)
         more.setToolTipsVisible(True)
         for name in ("renameHeadAction", "exportHeadAction", "importHeadAction"):
             more.addAction(actions[name])
+        more.addMenu(orders)
         more.addSeparator()
         more.addAction(actions["deleteHeadAction"])
         self.headsMenuButton.setMenu(more)
         return actions
 
     def _dress(self) -> None:
-        header = self.headsList.header()
-        header.setStretchLastSection(False)
-        header.setMinimumSectionSize(30)
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        self.headsList.itemSelectionChanged.connect(self._enable)
+        self._list.marked_changed.connect(self._enable)
+        self._list.order_changed.connect(lambda order: self._session.update(heads_order=order))
         self.headsList.itemDoubleClicked.connect(lambda *_: self._use())
         self.headsList.customContextMenuRequested.connect(self._show_menu)
         for button, name in (
@@ -140,10 +132,10 @@ class HeadsPanel(QWidget):
 
     # --- the list
 
-    def _where(self) -> Tuple[str, str, str]:
-        """Return what decides which heads there are and which is in use."""
-        settings = self._session.settings
-        return head_jobs.folder(self._session), settings.head_path, settings.opened_heads
+    def _where(self) -> Tuple[str, ...]:
+        """Return what decides which heads there are, which is in use, and which fit."""
+        settings, folder = self._session.settings, head_jobs.folder(self._session)
+        return folder, settings.head_path, settings.opened_heads, self._session.dataset.key
 
     def _settings_changed(self) -> None:
         if self._where() == self._seen:
@@ -153,65 +145,16 @@ class HeadsPanel(QWidget):
         self.refresh()
 
     def _listed(self, heads: Listed) -> None:
-        self._heads = heads
-        self._show()
-
-    def _show(self) -> None:
-        marked = {each.path for each in self._marked()}
-        tree = self.headsList
-        tree.blockSignals(True)
-        tree.clear()
-        for each in self._heads:
-            item = self._item(each)
-            tree.addTopLevelItem(item)
-            item.setSelected(each.path in marked)
-        tree.blockSignals(False)
-        tree.setVisible(bool(self._heads))
-        rows = min(len(self._heads), MOST_ROWS)
-        lines = sum(tree.topLevelItem(row).text(0).count("\n") + 1 for row in range(rows))
-        rows_px = lines * tree.fontMetrics().lineSpacing() + rows * ROW_SPARE_PX
-        tree.setFixedHeight(tree.header().sizeHint().height() + rows_px + SPARE_PX)
-        count = text.count(len(self._heads))
-        self.headsGroup.setTitle(self.tr("Heads ({})").format(count) if rows else self.tr("Heads"))
+        self._list.show(heads)
+        count = text.count(len(heads))
+        self.headsGroup.setTitle(self.tr("Heads ({})").format(count) if heads else self.tr("Heads"))
         self._hint()
         self._enable()
 
-    def _item(self, each: ListedHead) -> QTreeWidgetItem:
-        head, is_used = each.head, self._is_used(each)
-        lines = [head_words.title(each), head_words.line(each)]
-        if head is not None and head.dataset != self._session.dataset.key:
-            lines.append(
-                self.tr("for {}").format(snapshot.title_of(self._session.settings, head.dataset))
-            )
-        tested = (head_words.accuracy(head), head_words.test(head)) if head is not None else ()
-        item = QTreeWidgetItem(["\n".join(lines), "\n".join(tested)])
-        item.setData(0, Qt.ItemDataRole.UserRole, each.path)
-        facts = head_words.facts(each, self._session)
-        told = [f"{caption}: {value}" for caption, value in facts if value]
-        if is_used:
-            told.insert(0, self.tr("In use"))
-        for column in range(2):
-            item.setToolTip(column, "\n".join((*told, each.path)))
-            item.setTextAlignment(column, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
-            font = item.font(column)
-            font.setBold(is_used)
-            item.setFont(column, font)
-        if head is None:
-            item.setForeground(0, self.palette().placeholderText())
-        return item
-
-    def _is_used(self, each: ListedHead) -> bool:
-        used = self._session.settings.head_path
-        return bool(used) and Path(used) == Path(each.path)
-
-    def _marked(self) -> List[ListedHead]:
-        paths = [item.data(0, Qt.ItemDataRole.UserRole) for item in self.headsList.selectedItems()]
-        return [each for each in self._heads if each.path in paths]
-
     def _hint(self) -> None:
-        if not self._heads:
+        if not self._list.heads:
             told = self.tr("No heads here yet. Train one above, or import one under “More”.")
-        elif all(each.name for each in self._heads):
+        elif all(each.name for each in self._list.heads):
             told = self.tr("The one in use is bold; double-click another to use it.")
         else:
             told = self.tr(
@@ -221,23 +164,22 @@ class HeadsPanel(QWidget):
         self.headsHint.setText(told)
 
     def _enable(self, *_: object) -> None:
-        marked, running = self._marked(), messages.waits_for(self._session.box.running)
+        marked, running = self._list.marked(), messages.waits_for(self._session.box.running)
         usable = [each for each in marked if each.head is not None]
         one = self.tr("Mark one head in the list first") if len(marked) != 1 else ""
         good = one or ("" if usable else self.tr("This file can't be used: see its details"))
         two = self.tr("Mark two heads or more: hold Ctrl and click")
-        lacking = "" if self._session.compute.can_train else self.tr(
-            "Needs the training part of the add-on: see the dock's menu"
-        )  # fmt: skip
+        lacking = "" if self._session.compute.can_train else self._lacking()
         for name, problem, told in (
-            ("useHeadAction", good or running, self.tr("Classify with this head")),
+            ("useHeadAction", good or running, self._use_told(usable)),
             ("headDetailsAction", one, self.tr("What it was trained on, and how it was tested")),
             ("compareHeadsAction", "" if len(usable) > 1 else two,
              self.tr("Show the marked heads side by side")),
             ("renameHeadAction", good, self.tr("Give it a name; it is kept in its file")),
             ("exportHeadAction", good or lacking or running,
              self.tr("A file that other programs run, checked to give the same answers")),
-            ("importHeadAction", "", self.tr("Copy a head from another folder to your labels")),
+            ("importHeadAction", "",
+             self.tr("Copy a head to your labels: a head file, or the ONNX file of an export")),
             ("deleteHeadAction", one or running, self.tr("Move its file to the trash")),
         ):  # fmt: skip
             self._actions[name].setEnabled(not problem)
@@ -250,10 +192,17 @@ class HeadsPanel(QWidget):
             button.setEnabled(self._actions[name].isEnabled())
             button.setToolTip(self._actions[name].toolTip())
 
+    def _use_told(self, usable: List[ListedHead]) -> str:
+        head = usable[0].head if usable else None
+        if head is None or head.dataset == self._session.dataset.key:
+            return str(self.tr("Classify with this head"))
+        told = self.tr("It was made {}: choose that dataset on the Area page to classify with it")
+        return str(told).format(head_words.other_dataset(head, self._session))
+
     # --- what a person does
 
     def _one(self) -> Optional[ListedHead]:
-        marked = self._marked()
+        marked = self._list.marked()
         return marked[0] if len(marked) == 1 else None
 
     def _use(self) -> None:
@@ -268,7 +217,7 @@ class HeadsPanel(QWidget):
             HeadWindow(head_words.title(each), html, self).open()
 
     def _compare(self) -> None:
-        several = [each for each in self._marked() if each.head is not None]
+        several = [each for each in self._list.marked() if each.head is not None]
         html = head_words.side_by_side(several, self._session)
         HeadWindow(self.tr("Heads side by side"), html, self).open()
 
@@ -283,7 +232,7 @@ class HeadsPanel(QWidget):
         )  # fmt: skip
         if not is_given or name.strip() == (each.name or head_words.title(each)):
             return
-        taken = [other.name for other in self._heads if other.path != each.path]
+        taken = [other.name for other in self._list.heads if other.path != each.path]
         try:
             head = head_jobs.rename(each.path, name, taken)
         except TesseraError as error:
@@ -295,16 +244,28 @@ class HeadsPanel(QWidget):
     def _import(self) -> None:
         path, _ = QFileDialog.getOpenFileName(
             self, self.tr("Import a head"), head_jobs.folder(self._session),
-            self.tr("Heads ({})").format(HEADS),
+            self.tr("Heads, also as ONNX ({} {})").format(HEADS, MODELS),
         )  # fmt: skip
         if not path:
             return
-        try:
-            kept = head_jobs.bring_in(self._session, path)
-        except TesseraError as error:
-            self._failed(error)
+        task = head_jobs.bring_in(
+            self._session, path, [each.name for each in self._list.heads if each.name]
+        )
+        if not head_jobs.is_onnx(path):
+            self._bringing.ask(task, self._brought, self._failed)
             return
-        self._say(self.tr("It is in the list now, as {}.").format(Path(kept).name))
+        running = messages.waits_for(self._session.box.running)
+        if running or not self._session.compute.can_train:
+            self._say(running or self._lacking(), note.WARNING)
+            return
+        task.succeeded.connect(self._brought)
+        task.failed.connect(self._failed)
+        task.cancelled.connect(lambda: self._say(self.tr("Stopped; no head was imported.")))
+        if self._session.box.start(task):
+            self._say("")
+
+    def _brought(self, path: str) -> None:
+        self._say(self.tr("It is in the list now, as {}.").format(Path(path).name))
         self.refresh()
 
     def _export(self) -> None:
@@ -353,7 +314,7 @@ class HeadsPanel(QWidget):
             if not head_jobs.remove(each.path):
                 self._say(self.tr("“{}” can't be deleted.").format(title), note.WARNING)
                 return
-        if self._is_used(each):
+        if self._list.is_used(each):
             self.chosen.emit("")
         self._say(told)
         self.refresh()
@@ -366,6 +327,9 @@ class HeadsPanel(QWidget):
             buttons.Yes | buttons.No, buttons.No,
         )  # fmt: skip
         return bool(answer == buttons.Yes)
+
+    def _lacking(self) -> str:
+        return str(self.tr("Needs the training part of the add-on: see the dock's menu"))
 
     def _say(self, words: str, kind: str = note.INFO) -> None:
         self._note.say(words, kind)

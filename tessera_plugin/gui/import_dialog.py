@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Callable, Optional
 
 from qgis.core import QgsApplication
 from qgis.gui import QgisInterface
-from qgis.PyQt.QtCore import Qt, QTimer, pyqtSignal
-from qgis.PyQt.QtWidgets import QApplication, QDialog, QDialogButtonBox, QFileDialog
+from qgis.PyQt.QtCore import QTimer, pyqtSignal
+from qgis.PyQt.QtWidgets import QDialog, QDialogButtonBox, QFileDialog
 
 from ..errors import TesseraError
 from ..tasks import label_exchange
 from ..tasks.base import EngineTask
+from ..tasks.label_exchange import ReadSource
+from ..tasks.label_steps import MANY
+from ..tasks.label_writing import LabelWriting
 from ..tasks.lookups import Lookup
 from ..tasks.session import Session
 from . import forms, import_words, messages, note, text
@@ -40,7 +43,9 @@ class ImportDialog(QDialog):
         self._session = session
         self._found: Optional[Found] = None
         self._plan: Optional[ImportPlan] = None
-        self._links, self._lookup, self._planning = Links(), Lookup(self), Lookup(self)
+        self._writing: Optional[LabelWriting] = None
+        self._links, self._import_links = Links(), Links()
+        self._lookup, self._planning = Lookup(self), Lookup(self)
         self._note = Note("importNote", self)
         self.importNoteLayout.addWidget(self._note)
         self._table = ImportTable(self.importTable)
@@ -60,6 +65,14 @@ class ImportDialog(QDialog):
         self._connect()
         self.source.look()
 
+    def reject(self) -> None:
+        """Close; or stop the import, and stay until nothing of it is left."""
+        if self._writing is None:
+            super().reject()
+        else:
+            self._note.say(self.tr("Stopping…"))
+            self._writing.cancel()
+
     def done(self, result: int) -> None:
         """Close, and let nothing run on."""
         self.close_down()
@@ -68,6 +81,7 @@ class ImportDialog(QDialog):
     def close_down(self) -> None:
         """Let go of everything."""
         self._links.close()
+        self._import_links.close()
         self.source.close_down()
         self._plan_soon.stop()
         self._lookup.close()
@@ -76,7 +90,7 @@ class ImportDialog(QDialog):
     # --- inside
 
     def _connect(self) -> None:
-        self._links.connect(self._session.labels.changed, self._plan_soon.start)
+        self._links.connect(self._session.labels.changed, self._labels_changed)
         self._lookup.busy.connect(self._busy)
         self._table.changed.connect(self._plan_soon.start)
         self.source.emptied.connect(self._forget)
@@ -95,12 +109,16 @@ class ImportDialog(QDialog):
         self._enable()
 
     def _read(self) -> None:
-        """Read what is chosen now."""
-        self._forget()
+        """Read what is chosen now; of a source that was read, only other fields are taken."""
         task = self.source.task()
+        if isinstance(task, str) or not self.source.has_read:
+            self._forget()
         if isinstance(task, str):
             self._note.say(task)
         else:
+            self._plan = None
+            self._planning.cancel()
+            self._enable()
             self._ask(task, self._was_read)
 
     def _ask(self, task: EngineTask, answered: Callable[..., None]) -> None:
@@ -112,6 +130,8 @@ class ImportDialog(QDialog):
         self.importBar.setValue(round(1000 * fraction))
 
     def _busy(self, is_busy: bool) -> None:  # noqa: FBT001 - a signal's
+        is_writing = self._writing is not None
+        self.importBar.setFormat(self.tr("Importing…") if is_writing else self.tr("Reading…"))
         self.importBar.setValue(0)
         self.importBar.setVisible(is_busy)
 
@@ -126,16 +146,24 @@ class ImportDialog(QDialog):
 
     # --- what will happen
 
-    def _was_read(self, found: Found) -> None:
+    def _was_read(self, read: ReadSource) -> None:
+        self.source.keep(read)
+        found, before = read.found, self._found
         if len(found.values) > MOST_VALUES:
+            self._forget()
             words = self.tr("“{}” has {} different values: too many for classes.").format(
                 self.source.class_field, text.count(len(found.values))
             )
             self._note.say(text.join([words, self.tr("Choose another field.")]), note.WARNING)
             return
         self._found = found
-        self._table.show_found(found, self._session.labels.classes)
+        if before is None or before.values != found.values:  # else the person's choices stay
+            self._table.show_found(found, self._session.labels.classes)
         self._look_what_happens()
+
+    def _labels_changed(self) -> None:
+        if self._writing is None:  # else it is of our own doing
+            self._plan_soon.start()
 
     def _look_what_happens(self) -> None:
         self._plan = None
@@ -153,7 +181,7 @@ class ImportDialog(QDialog):
 
     def _enable(self) -> None:
         labels = len(self._plan.labels) if self._plan is not None else 0
-        self._ok.setEnabled(labels > 0)
+        self._ok.setEnabled(labels > 0 and self._writing is None)
         self._ok.setText(import_words.button(labels))
         self._ok.setToolTip("" if labels else self.tr("There is nothing to import yet."))
 
@@ -171,14 +199,35 @@ class ImportDialog(QDialog):
         plan = self._plan
         if plan is None:
             return
-        self._links.close()  # what comes is of our own doing
-        QApplication.setOverrideCursor(Qt.CursorShape.WaitCursor)
-        try:
-            count = label_exchange.carry_out(self._session.labels, plan)
-        except TesseraError as error:
-            self._note.say(text.join(messages.explain(error)), note.WARNING)
-            return
-        finally:
-            QApplication.restoreOverrideCursor()
-        self.imported.emit(count)
+        number = len(plan.labels)
+        writing = label_exchange.carrying_out(self._session.labels, plan)
+        links = self._import_links = Links()
+        links.connect(writing.told, lambda fraction: self._told(fraction, ""))
+        links.connect(writing.succeeded, lambda: self._imported(number))
+        links.connect(writing.failed, self._not_imported)
+        links.connect(writing.cancelled, self._stopped)
+        self._note.say(self.tr("Importing {}…").format(text.labels(number)))
+        self._begin(writing)
+        writing.start(at_once=number <= MANY)
+
+    def _begin(self, writing: Optional[LabelWriting]) -> None:
+        """Let nothing else be done while an import runs, but to stop it."""
+        self._writing = writing
+        for each in (self.importSourceCombo, self.importBrowseButton, self.importLayerCombo,
+                     self.importSelectedCheck, self.importStack, self.importTable):  # fmt: skip
+            each.setEnabled(writing is None)
+        self._busy(writing is not None)
+        self._enable()
+
+    def _imported(self, number: int) -> None:
+        self._writing = None
+        self.imported.emit(number)
         self.accept()
+
+    def _not_imported(self, error: Exception) -> None:
+        self._begin(None)
+        self._note.say(messages.words(error), note.WARNING)
+
+    def _stopped(self) -> None:
+        self._begin(None)
+        self._note.say(self.tr("Stopped. Nothing was imported."))

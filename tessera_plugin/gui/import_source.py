@@ -21,18 +21,29 @@ from qgis.PyQt.QtWidgets import QComboBox, QWidget
 from ..errors import ExtentInvalid
 from ..tasks import label_exchange, snapshot
 from ..tasks.base import EngineTask
-from ..tasks.label_exchange import NO_LOOKS, RASTER, VECTOR, LayerChoice, Looks
+from ..tasks.label_exchange import (
+    NO_LOOKS,
+    RASTER,
+    VECTOR,
+    Asked,
+    LayerChoice,
+    Looks,
+    ReadSource,
+)
 from ..values import Extent
 from . import text
 from .area_page import AreaPage
 from .links import Links
 
 if TYPE_CHECKING:
-    from ..engine.label_mapping import Columns
+    from ..engine.label_mapping import Columns, Located
     from ..engine.label_sources import FieldFacts, FileFacts, LayerFacts
 
 VECTOR_PAGE, RASTER_PAGE = range(2)
 FILE = "file"
+
+MOST_VALUES = 3_000_000
+"""Of more values only those of the chosen fields are kept; choosing other ones reads anew."""
 
 Ask = Callable[[EngineTask, Callable[..., None]], None]
 """Runs a task and hands on what it gives; a newer one takes the place of those before."""
@@ -51,6 +62,8 @@ class ImportSource(QObject):
         super().__init__(form)
         self._form, self._area, self._ask = form, area, ask
         self._facts: Optional[FileFacts] = None
+        self._key: Tuple[object, ...] = ()
+        self._located: Optional[Located] = None
         self._color_field = ""
         self._links = Links()
         self._soon = self._timer(self.changed)  # much may change at once
@@ -81,19 +94,21 @@ class ImportSource(QObject):
     def open_file(self, path: str) -> None:
         """Choose a file."""
         combo = self._form.importSourceCombo
-        index = combo.findData((FILE, path))
+        index = _index_of(combo, (FILE, path))
         if index < 0:
             icon = QgsApplication.getThemeIcon("/mIconFile.svg")
             combo.addItem(icon, Path(path).name, (FILE, path))
             index = combo.count() - 1
             combo.setItemData(index, path, Qt.ItemDataRole.ToolTipRole)
+        if index == combo.currentIndex():  # it may be another file by now
+            self.look()
         combo.setCurrentIndex(index)
 
     def look(self) -> None:
         """Look what the chosen source has."""
         self._soon.stop()
         self.emptied.emit()
-        form, self._facts = self._form, None
+        form, self._facts, self._located = self._form, None, None
         kind, which = self._chosen()
         choice = self._choice()
         selected = choice.selected if choice is not None else 0
@@ -114,22 +129,35 @@ class ImportSource(QObject):
             self._soon.start()
 
     def task(self) -> Union[EngineTask, str]:
-        """Return what reads the labels, or a sentence on what is to be chosen first."""
+        """Return what reads the labels, or a sentence on what is to be chosen first.
+
+        It gives a `ReadSource`, of which `keep` is to be told: other fields are taken of that.
+        """
         kind, which = self._chosen()
         if self.is_map:
             return self._sampling(kind, which)
-        columns, problem = self._columns(), self._problem(kind)
+        problem = self._problem(kind)
         if problem:
             return problem
-        crs = self._form.importCrsWidget.crs()
-        crs_text = snapshot.crs_text(crs) if crs.isValid() else ""
-        if kind == FILE and self._facts is not None:
-            return label_exchange.read_file(self._facts, self._layers(), columns, crs_text)
-        looks = label_exchange.looks_of(QgsProject.instance(), which, columns.class_field)
+        asked, layer = self._asked(kind, which), self._project_layer()
         check = self._form.importSelectedCheck
-        only = check.isChecked() and check.isVisibleTo(self._form)
-        layer = self._project_layer()
-        return label_exchange.read_layer(layer, columns, crs_text, looks, selected_only=only)
+        only = layer is not None and check.isChecked() and check.isVisibleTo(self._form)
+        key = which, asked.crs_of, asked.fields, only
+        if self._located is not None and key == self._key:
+            return label_exchange.read_again(self._located, asked)
+        self._key, self._located = key, None
+        if layer is None and self._facts is not None:
+            return label_exchange.read_file(self._facts, asked)
+        return label_exchange.read_layer(layer, asked, selected_only=only)
+
+    def keep(self, read: ReadSource) -> None:
+        """Remember what was read, as long as the same source is chosen."""
+        self._located = read.located
+
+    @property
+    def has_read(self) -> bool:
+        """Whether what is chosen now is of a source that was read."""
+        return self._located is not None
 
     def close_down(self) -> None:
         """Let go of the project."""
@@ -174,7 +202,7 @@ class ImportSource(QObject):
         for (kind, path), name in entries:
             if kind == FILE:
                 combo.addItem(QgsApplication.getThemeIcon("/mIconFile.svg"), name, (kind, path))
-        combo.setCurrentIndex(max(combo.findData(before), 0))
+        combo.setCurrentIndex(max(_index_of(combo, before), 0))
         combo.blockSignals(False)
 
     def _layers_changed(self) -> None:
@@ -266,6 +294,23 @@ class ImportSource(QObject):
             color_field=self._color_field,
         )
 
+    def _asked(self, kind: str, which: str) -> Asked:
+        """Return what is to be read: all fields, so that others can be chosen without reading anew."""
+        columns, wanted = self._columns(), self._layers()
+        crs = self._form.importCrsWidget.crs()
+        crs_text = snapshot.crs_text(crs) if crs.isValid() else ""
+        facts, looks = self._facts, NO_LOOKS
+        colors = facts.colors if facts is not None else {}
+        if kind == VECTOR:
+            looks = label_exchange.looks_of(QgsProject.instance(), which, columns.class_field)
+            colors = looks.colors
+        rows = sum(max(each.rows, 0) for each in wanted)
+        only = [name for name in dict.fromkeys(columns.names) if name]
+        every = [field.name for field in _common_fields(wanted)]
+        fits = all(each.rows >= 0 for each in wanted) and rows * len(every) <= MOST_VALUES
+        crs_of = {each.name: each.crs or crs_text for each in wanted}
+        return Asked(crs_of, tuple(every if fits else only), columns, rows, colors, looks)
+
     # --- class maps
 
     def _sampling(self, kind: str, which: str) -> EngineTask:
@@ -290,6 +335,12 @@ class ImportSource(QObject):
         except ExtentInvalid:  # the map shows nothing
             check.setChecked(False)
             return None
+
+
+def _index_of(combo: QComboBox, wanted: Tuple[str, str]) -> int:
+    """Return the entry with some data, -1 if there is none; Qt knows a tuple only by its address."""
+    entries = range(combo.count())
+    return next((each for each in entries if combo.itemData(each) == wanted), -1)
 
 
 def _fill(combo: QComboBox, nothing: str, names: Sequence[str], chosen: str) -> None:

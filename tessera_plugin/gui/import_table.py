@@ -12,7 +12,7 @@ from qgis.PyQt.QtGui import QColor
 from qgis.PyQt.QtWidgets import QComboBox, QHeaderView, QTableWidget, QTableWidgetItem
 
 from ..values import LandClass
-from . import text
+from . import letters, text
 from .colors import color_for
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class ImportTable(QObject):
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         header.setSectionResizeMode(VALUE, QHeaderView.ResizeMode.Stretch)
         for column, width in ((LABELS, 80), (BECOMES, 170), (NAME, 170), (COLOR, 70)):
-            table.setColumnWidth(column, width)
+            table.setColumnWidth(column, letters.scaled(table, width))
         table.verticalHeader().setDefaultSectionSize(_HEIGHT_PX)
         table.horizontalHeaderItem(LABELS).setTextAlignment(
             Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional, Sequence, Tuple
+from typing import Optional, Tuple
 
 from qgis.core import QgsProject, QgsVectorLayer
 from qgis.PyQt.QtWidgets import QDialog, QDialogButtonBox, QWidget
@@ -17,9 +17,6 @@ from ..tasks.session import Session
 from ..tasks.train_choices import LabelFile
 from . import forms, messages, note
 from .note import Note
-
-USUAL_NAMES = ("class_name", "class", "label", "landcover", "land_cover", "lc", "type", "name")
-"""Of fields that hold classes, the likeliest first."""
 
 
 class LabelFileDialog(QDialog):
@@ -99,12 +96,14 @@ class LabelFileDialog(QDialog):
             self._lookup.ask(label_files.layers_of(path), self._seen, self._failed)
 
     def _seen(self, layers: Tuple[Layer, ...]) -> None:
+        from ..engine import label_guess  # noqa: PLC0415 - light plugin load
+
         layer = self.labelLayerCombo.currentData()
         wanted = layer[1] if layer else ""
         self._layers = tuple(each for each in layers if not wanted or each.name == wanted)
         fields = list(dict.fromkeys(name for each in self._layers for name in each.fields))
         self.classFieldCombo.addItems(fields)
-        self.classFieldCombo.setCurrentText(_likeliest(fields))
+        self.classFieldCombo.setCurrentText(label_guess.class_name(fields))
         if not fields:
             self._note.say(self.tr("It has no field that could hold classes."), note.WARNING)
         if not self.areaNameEdit.text():
@@ -130,9 +129,3 @@ def ask(
         return dialog.chosen if dialog.exec() == QDialog.DialogCode.Accepted else None
     finally:
         dialog.deleteLater()
-
-
-def _likeliest(fields: Sequence[str]) -> str:
-    known = {name.lower(): name for name in reversed(fields)}
-    found = [known[name] for name in USUAL_NAMES if name in known]
-    return found[0] if found else (fields[0] if fields else "")

@@ -25,7 +25,7 @@ from .tools.places import LONLAT, POINT
 Z_VALUE = -2.0
 """Above the live map and the other overlays, below rubber bands and markers."""
 
-MOST = 2_000
+MOST = 1_000
 """More signs in view would hide the map, and cost time with every change."""
 
 RADIUS_PX = 5.0
@@ -101,7 +101,7 @@ class LabelSigns(QgsMapCanvasItem):
             return
         colors: Dict[int, QColor] = {each.id: QColor(each.color) for each in self._store.classes}
         selected, before, self._on_map = set(self._store.selected), self._on_map, {}
-        for key in self._store.keys_in(area)[:MOST]:
+        for key in self._store.keys_in(area, MOST):
             label = self._store.label(key)
             if label is None:
                 continue

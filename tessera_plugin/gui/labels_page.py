@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any, Callable, List, TypeVar
+from typing import Any, Callable, Iterator, List, Optional, TypeVar
 
 from qgis.core import QgsProject
 from qgis.gui import QgisInterface
@@ -29,13 +29,14 @@ from .similar_panel import SimilarPanel
 from .tools.base import ToolBase
 from .tools.toolbar import LabelTools
 from .undo_keys import MapUndoKeys, UndoKeys
+from .writing_bar import WritingBar
 
 Panel = TypeVar("Panel", bound=QWidget)
 """A part of the page with a `close_down`."""
 
 
 class LabelsPage(QWidget):
-    """What the analyst knows of the place."""
+    """What the analyst knows of the place; it is whole when `pieces` has come to its end."""
 
     changed = pyqtSignal()
 
@@ -51,22 +52,34 @@ class LabelsPage(QWidget):
         self._hint = Note("labelsHint", self)
         self.hintLayout.addWidget(self._hint)
         self._panels: List[Any] = []
-        self._make_panels()
+        self._map_keys: Optional[MapUndoKeys] = None
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.timeout.connect(self.show_layers)
+
+    def pieces(self) -> Iterator[None]:
+        """Make the page whole, panel by panel."""
+        yield from self._make_panels()
         self._undo_keys = UndoKeys(self)
-        self._map_keys = MapUndoKeys(iface.mapCanvas(), self._has_our_tool, self)
+        self._map_keys = MapUndoKeys(self._iface.mapCanvas(), self._has_our_tool, self)
         self._connect()
         self.refresh()
 
-    def _make_panels(self) -> None:
+    def _make_panels(self) -> Iterator[None]:
         """Make the panels: a line each, `self.name = self._place(self.layout, Panel(...))`."""
         shared = self._iface, self._session, self._area, self
         self.tools = self._place(self.toolsLayout, LabelTools(*shared))
+        self._place(self.toolsLayout, WritingBar(*shared))
+        yield
         with_tools = self._iface, self._session, self._area, self.tools, self
         self.similar = self._place(self.similarLayout, SimilarPanel(*with_tools))
+        yield
         self.classes = self._place(
             self.classesLayout, ClassesPanel(self._iface, self._session, self)
         )
+        yield
         self.live = self._place(self.liveLayout, LivePanel(*shared))
+        yield
         self.next = self._place(
             self.nextLayout,
             NextPanel(
@@ -78,8 +91,11 @@ class LabelsPage(QWidget):
                 parent=self,
             ),
         )
+        yield
         self.problems = self._place(self.problemsLayout, ProblemsPanel(*shared))
+        yield
         self.exchange = self._place(self.exchangeLayout, LabelExchangeMenu(*shared))
+        yield
 
     def _place(self, layout: QLayout, panel: Panel) -> Panel:
         """Put a panel on the page; it is closed down with the page."""
@@ -101,16 +117,29 @@ class LabelsPage(QWidget):
         self.refresh()
 
     def show_layers(self) -> None:
-        """Have the project show the labels."""
-        if self._shown:
+        """Have the project show the labels, if there is a map: not behind QGIS's welcome page."""
+        if self._shown and self._iface.mapCanvas().isVisible():
             with view.kept(self._iface.mapCanvas()):
                 self._store.show_in(QgsProject.instance())
 
+    def _follow(self) -> None:
+        """Have the project show the labels as they are now.
+
+        Layers that are still to be made are made in a moment: with the file of the first label
+        they would be felt.
+        """
+        if self._store.is_shown_in(QgsProject.instance()):
+            self.show_layers()
+        else:
+            self._soon.start()
+
     def close_down(self) -> None:
         """Let go of what lives longer than the page."""
+        self._soon.stop()
         self._links.close()
-        with contextlib.suppress(RuntimeError):  # when QGIS ends, the canvas may be gone first
-            self._map_keys.close()
+        if self._map_keys is not None:
+            with contextlib.suppress(RuntimeError):  # when QGIS ends, the canvas may be gone first
+                self._map_keys.close()
         for panel in reversed(self._panels):
             panel.close_down()
 
@@ -189,7 +218,7 @@ class LabelsPage(QWidget):
         self.classes.active_changed.connect(self._class_changed)
         self.classes.said.connect(self._hint.say)
         self._links.connect(self._store.changed, self.refresh)
-        self._links.connect(self._store.changed, self.show_layers)
+        self._links.connect(self._store.changed, self._follow)
         project = QgsProject.instance()
         self._links.connect(project.cleared, self._project_changed)
         self._links.connect(project.readProject, self._project_changed)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, List, Mapping, NamedTuple, Optional, Sequence,
 from qgis.gui import QgsMapCanvas
 from qgis.PyQt import sip
 from qgis.PyQt.QtCore import QCoreApplication, QEvent, QObject, QRect, QSize, Qt, pyqtSignal
-from qgis.PyQt.QtGui import QColor, QPainter, QPaintEvent, QPalette
+from qgis.PyQt.QtGui import QColor, QPainter, QPaintEvent, QPalette, qGray
 from qgis.PyQt.QtWidgets import QFrame, QGridLayout, QLabel, QToolButton, QWidget
 
 from . import text
@@ -22,6 +22,10 @@ translate = QCoreApplication.translate
 MARGIN_PX = 12
 SWATCH_PX = 16
 BACKGROUND_ALPHA = 225
+LIGHT_GROUND, DARK_GROUND = "#efefef", "#2b2b2b"
+MIDDLE, READABLE = 128, 110
+"""Greys, and how far apart words and their ground must be of these."""
+
 ROUND_PX = 5
 
 LEAST_SHARE = 0.01
@@ -132,13 +136,24 @@ class Legend(QFrame):
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: ARG002
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        background = QColor(self.palette().color(QPalette.ColorRole.Window))
+        background = self._ground()
         background.setAlpha(BACKGROUND_ALPHA)
         edge = QColor(self.palette().color(QPalette.ColorRole.WindowText))
         edge.setAlpha(70)
         painter.setBrush(background)
         painter.setPen(edge)
         painter.drawRoundedRect(self.rect().adjusted(0, 0, -1, -1), ROUND_PX, ROUND_PX)
+
+    def _ground(self) -> QColor:
+        """Return the theme's colour for windows, or one that its words can be read on.
+
+        Themes are style sheets: what they give to labels, they need not give to us.
+        """
+        ground = QColor(self.palette().color(QPalette.ColorRole.Window))
+        words = self._title.palette().color(QPalette.ColorRole.WindowText)
+        if abs(qGray(ground.rgb()) - qGray(words.rgb())) >= READABLE:
+            return ground
+        return QColor(DARK_GROUND if qGray(words.rgb()) > MIDDLE else LIGHT_GROUND)
 
     def _show(self) -> None:
         if sip.isdeleted(self):  # it went with the map

@@ -4,16 +4,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, List, Optional
+from typing import TYPE_CHECKING, List, Optional, Tuple
 
 from qgis.core import QgsProject
 from qgis.gui import QgisInterface
 from qgis.PyQt import sip
-from qgis.PyQt.QtCore import Qt, QTimer
-from qgis.PyQt.QtGui import QColor, QHideEvent, QPainter, QPixmap, QShowEvent
+from qgis.PyQt.QtCore import Qt, QTimer, pyqtSignal
+from qgis.PyQt.QtGui import QColor, QCursor, QHideEvent, QPainter, QPixmap, QShowEvent
 from qgis.PyQt.QtWidgets import QGroupBox, QWidget
 
 from ..errors import ExtentInvalid, ExtentTooLarge, NoLabels, NoUsableLabels, TooFewLabels
+from ..tasks.canvas_pictures import View
 from ..tasks.live_loop import CLASSES, MODES, NOVELTY, UNCERTAINTY, Frame, LiveLoop
 from ..tasks.session import Session
 from . import forms, messages, text
@@ -34,6 +35,9 @@ CLASSES_NEEDED = 2
 
 class LivePanel(QGroupBox):
     """Shows a map that is made anew after every label, as long as the panel is in sight."""
+
+    switched_off = pyqtSignal()
+    """The person wants no live map: nothing is learnt until they want one again."""
 
     def __init__(
         self, iface: QgisInterface, session: Session, area: AreaPage, parent: QWidget
@@ -110,7 +114,18 @@ class LivePanel(QGroupBox):
             view = None
         if view is None:
             self._clear()
-        self.loop.set_view(view, extent)
+        self.loop.set_view(view, extent, None if view is None else self._pointer(view))
+
+    def _pointer(self, view: View) -> Optional[Tuple[float, float]]:
+        """Return where in the view the mouse is, from its left and its top, 0 to 1; None outside."""
+        canvas, extent = self._iface.mapCanvas(), view.extent
+        place = canvas.mapFromGlobal(QCursor.pos())
+        if not canvas.rect().contains(place):
+            return None
+        at = canvas.getCoordinateTransform().toMapCoordinates(place)
+        x = (at.x() - extent.west) / (extent.east - extent.west)
+        y = (extent.north - at.y()) / (extent.north - extent.south)
+        return (x, y) if 0 <= x < 1 and 0 <= y < 1 else None
 
     def _clear(self) -> None:
         self._frame = None
@@ -124,6 +139,7 @@ class LivePanel(QGroupBox):
         if not checked:
             self.loop.release()
             self._clear()
+            self.switched_off.emit()
         self._tell()
 
     def _mode_chosen(self, *_: object) -> None:
@@ -150,6 +166,13 @@ class LivePanel(QGroupBox):
         self._clear()
         self.liveState.setText(self.tr("The live map failed. The next label is a new try."))
         messages.log(error)
+
+    def _outdated(self) -> None:
+        """Show nothing rather than the map of another year, while the new one is made."""
+        if self._is_closed:
+            return
+        self._clear()
+        self._tell()
 
     def _labels_changed(self) -> None:
         if not sip.isdeleted(self._signs):
@@ -264,6 +287,7 @@ class LivePanel(QGroupBox):
         self.loop.drawn.connect(self._drawn)
         self.loop.updated.connect(self._tell)
         self.loop.failed.connect(self._failed)
+        self.loop.outdated.connect(self._outdated)
         self.liveCheck.toggled.connect(self._checked)
         self.liveModeCombo.activated.connect(self._mode_chosen)
         self.liveOpacitySlider.valueChanged.connect(self._opacity_moved)

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+from typing import Any, Iterator, List, TypeVar
+
 from qgis.gui import QgisInterface
 from qgis.PyQt.QtCore import pyqtSignal
-from qgis.PyQt.QtWidgets import QWidget
+from qgis.PyQt.QtWidgets import QLayout, QWidget
 
 from ..tasks.session import Session
 from . import forms
@@ -16,9 +18,12 @@ from .compare_panel import ComparePanel
 from .heads_panel import HeadsPanel
 from .train_panel import TrainPanel
 
+Panel = TypeVar("Panel", bound=QWidget)
+"""A part of the page with a `close_down`."""
+
 
 class MapPage(QWidget):
-    """From labels to a head, from the head to a map."""
+    """From labels to a head, from the head to a map; it is whole when `pieces` is at its end."""
 
     trained = pyqtSignal()
     mapped = pyqtSignal()
@@ -34,14 +39,35 @@ class MapPage(QWidget):
     ) -> None:
         super().__init__(parent)
         forms.load("map_page", self)
-        self.train = TrainPanel(iface, session, self)
-        self.trainPanelPlace.addWidget(self.train)
-        self.compare = ComparePanel(iface, session, self.train, self)
-        self.train.compareLayout.addWidget(self.compare)
-        self.heads = HeadsPanel(iface, session, self)
-        self.train.headsLayout.addWidget(self.heads)
-        self.classify = ClassifyPanel(iface, session, area, self)
-        self.classifyPanelPlace.addWidget(self.classify)
+        self._iface, self._session, self._area = iface, session, area
+        self._panels: List[Any] = []
+
+    def pieces(self) -> Iterator[None]:
+        """Make the page whole, panel by panel."""
+        iface, session, train = self._iface, self._session, self._make_train()
+        yield
+        yield from train.pieces()
+        self.compare = self._place(train.compareLayout, ComparePanel(iface, session, train, self))
+        yield
+        self.heads = self._place(train.headsLayout, HeadsPanel(iface, session, self))
+        yield
+        self.classify = self._place(
+            self.classifyPanelPlace, ClassifyPanel(iface, session, self._area, self)
+        )
+        yield
+        self._connect()
+
+    def _make_train(self) -> TrainPanel:
+        self.train = TrainPanel(self._iface, self._session, self)
+        return self._place(self.trainPanelPlace, self.train)
+
+    def _place(self, layout: QLayout, panel: Panel) -> Panel:
+        """Put a panel on the page; it is closed down with the page."""
+        layout.addWidget(panel)
+        self._panels.append(panel)
+        return panel
+
+    def _connect(self) -> None:
         self.train.head_changed.connect(lambda: self.classify.set_head(self.train.head))
         self.train.trained.connect(self.trained)
         self.train.trained.connect(self.heads.refresh)
@@ -49,6 +75,7 @@ class MapPage(QWidget):
         self.train.add_on_wanted.connect(self.add_on_wanted)
         self.train.model_wanted.connect(self.model_wanted)
         self.classify.mapped.connect(self.mapped)
+        self.classify.mapped.connect(self.train.put_blocks_away)
         for panel in (self.train, self.classify):
             panel.news.connect(self.news)
 
@@ -64,7 +91,5 @@ class MapPage(QWidget):
 
     def close_down(self) -> None:
         """Let go of what lives longer than the page."""
-        self.heads.close_down()
-        self.compare.close_down()
-        self.train.close_down()
-        self.classify.close_down()
+        for panel in reversed(self._panels):
+            panel.close_down()

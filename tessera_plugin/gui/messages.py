@@ -336,6 +336,13 @@ def _not_writable(error: errors.NotWritable) -> Told:
     )
 
 
+def _labels_busy(_: errors.LabelsBusy) -> Told:
+    return Told(
+        translate("Messages", "Many labels are being written just now."),
+        translate("Messages", "Do it again when they are there, in a moment."),
+    )
+
+
 def _cache_folder_unusable(error: errors.CacheFolderUnusable) -> Told:
     return Told(
         translate("Messages", "The folder {} can't be used for the cache: {}.").format(
@@ -411,6 +418,32 @@ def _head_unreadable(error: errors.HeadUnreadable) -> Told:
             error.path, error.reason
         ),
         translate("Messages", "Train a head, or load another file."),
+    )
+
+
+def _onnx_not_a_head(error: errors.OnnxNotAHead) -> Told:
+    if error.is_encoder:
+        do = translate("Messages", "Add it in “Encode own scenes…” in the dock's menu.")
+    else:
+        do = translate(
+            "Messages",
+            "A model of somebody else makes maps with “Run an ONNX model…” in the dock's menu.",
+        )
+    facts = translate("Messages", "{} is not a head that was exported from here: {}.")
+    return Told(facts.format(error.path, error.reason), do)
+
+
+def _onnx_head_too_old(error: errors.OnnxHeadTooOld) -> Told:
+    return Told(
+        translate(
+            "Messages",
+            "{} was exported by an earlier version of the plugin, which left out what an import needs.",
+        ).format(error.path),
+        translate(
+            "Messages",
+            "Export the head again from its own file, or run this one with “Run an ONNX model…” in "
+            "the dock's menu.",
+        ),
     )
 
 
@@ -529,6 +562,7 @@ _EXPLAIN: Dict[Type[BaseException], Callable[[Any], Told]] = {
     errors.PlaceNotValid: _place_not_valid,
     errors.DiskFull: _disk_full,
     errors.NotWritable: _not_writable,
+    errors.LabelsBusy: _labels_busy,
     errors.CacheFolderUnusable: _cache_folder_unusable,
     errors.LabelsUnreadable: _labels_unreadable,
     errors.ClassListUnreadable: _class_list_unreadable,
@@ -538,6 +572,8 @@ _EXPLAIN: Dict[Type[BaseException], Callable[[Any], Told]] = {
     errors.TooFewLabels: _too_few_labels,
     errors.ValidationImpossible: _validation_impossible,
     errors.HeadUnreadable: _head_unreadable,
+    errors.OnnxNotAHead: _onnx_not_a_head,
+    errors.OnnxHeadTooOld: _onnx_head_too_old,
     errors.HeadMismatch: _head_mismatch,
     errors.HeadExportDiffers: _head_export_differs,
     errors.TooManyPolygons: _too_many_polygons,

@@ -69,6 +69,7 @@ class NextPanel(QGroupBox):
         row = self.nextList.fontMetrics().height() + 8
         self.nextList.setFixedHeight(ROWS_SHOWN * row)
         self._connect()
+        live.switched_off.connect(self._stop_waiting)
         self._rest()
 
     @property
@@ -119,10 +120,19 @@ class NextPanel(QGroupBox):
             return
         if self._loop.is_running:
             self.nextState.setText(self.tr("Learning from it…"))
-        else:  # nothing is learnt while the live map is off
-            self._is_going_on = False
-            if self._places:
-                self._ask(self._places[0])
+        else:
+            self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        """Go on without what the live map would tell: it is off, or has failed."""
+        is_waiting = self._is_going_on or self._waits_for_map
+        self._is_going_on = self._waits_for_map = False
+        if not is_waiting or self._lookup.is_busy:
+            return
+        if self._places:
+            self._ask(self._places[0])
+        else:
+            self._rest()
 
     def _clicked(self, item: QListWidgetItem) -> None:
         self._ask(self._places[self.nextList.row(item)])
@@ -272,6 +282,7 @@ class NextPanel(QGroupBox):
         self.nextPlaceButton.clicked.connect(self.go_on)
         self.nextList.itemClicked.connect(self._clicked)
         self._loop.updated.connect(self._learnt)
+        self._loop.failed.connect(lambda _: self._stop_waiting())
         self._loop.drawn.connect(self._drawn)
         self._links.connect(self._session.labels.changed, self._labels_changed)
         self._links.connect(self._iface.mapCanvas().extentsChanged, self._moved)
@@ -282,9 +293,12 @@ class NextPanel(QGroupBox):
         self._is_stale = True
         self._enable()
         has_learnt = state.revision >= self._answered_at
-        if self._is_going_on and has_learnt and state.head is not None:
+        if self._is_going_on and has_learnt:
             self._is_going_on = False
-            self._look()
+            if state.head is None:  # the labels it had learnt from have gone meanwhile
+                self._rest()
+            else:
+                self._look()
 
     def _labels_changed(self) -> None:
         self._is_stale = True

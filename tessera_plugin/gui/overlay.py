@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from typing import Dict, Optional, Set
+from typing import Dict, Optional, Set, Tuple
 
 from qgis.core import QgsProject, QgsRectangle
 from qgis.gui import QgsMapCanvas, QgsMapCanvasItem
@@ -16,7 +16,7 @@ from qgis.PyQt.QtWidgets import QStyleOptionGraphicsItem, QWidget
 
 from ..errors import TesseraError
 from ..tasks import snapshot
-from ..tasks.canvas_pictures import CanvasPictures, Supply, View
+from ..tasks.canvas_pictures import CanvasPictures, Finish, Supply, View
 from ..values import Extent
 from . import messages
 from .links import Links
@@ -114,7 +114,7 @@ class OverlayBook(QObject):
         super().__init__(parent)
         self._canvas = canvas
         self._overlays: Dict[str, CanvasOverlay] = {}
-        self._waiting: Dict[str, Supply] = {}
+        self._waiting: Dict[str, Tuple[Supply, Optional[Finish]]] = {}
         self._hidden: Set[str] = set()
         self._updated_s = 0.0
         self._links, self._canvas_links = Links(), Links()
@@ -128,13 +128,20 @@ class OverlayBook(QObject):
         self._canvas_links.connect(canvas.destinationCrsChanged, self._crs_changed)
         self._links.connect(QgsProject.instance().cleared, self.clear)
 
-    def show(self, role: str, supply: Supply, *, at_once: bool = False) -> None:
+    def show(
+        self,
+        role: str,
+        supply: Supply,
+        *,
+        at_once: bool = False,
+        finish: Optional[Finish] = None,
+    ) -> None:
         """Show pictures, or what a function gives when asked on another thread.
 
         May be called as often as they change: the latest are drawn a few times a second, or
-        `at_once` where they follow somebody's hand.
+        `at_once` where they follow somebody's hand. `finish` is done to the pixels of the screen.
         """
-        self._waiting[role] = supply
+        self._waiting[role] = supply, finish
         since_ms = 1000 * (time.monotonic() - self._updated_s)
         if at_once or since_ms >= UPDATE_MS:
             self._update()
@@ -210,8 +217,8 @@ class OverlayBook(QObject):
         waiting, self._waiting = self._waiting, {}
         if waiting and not self._settle.isActive():
             self._pictures.set_view(self._view())
-        for role, supply in waiting.items():
-            self._pictures.show(role, supply)
+        for role, (supply, finish) in waiting.items():
+            self._pictures.show(role, supply, finish)
 
     def _look(self) -> None:
         self._pictures.look(self._view())

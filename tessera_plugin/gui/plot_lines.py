@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: Tessera for QGIS contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What plots share: faint lines across, with what they stand for at their left."""
+"""What plots share: faint lines across, with what they stand for at their left.
+
+They are labels: QGIS's themes are style sheets, which give a colour of words to those.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ from typing import Iterable, Tuple
 
 from qgis.PyQt.QtCore import QPointF, QRectF
 from qgis.PyQt.QtGui import QColor, QPainter, QPalette, QPen
-from qgis.PyQt.QtWidgets import QWidget
+from qgis.PyQt.QtWidgets import QLabel
 
 BESIDE_PX = 4
 
 
 def paint_lines(
-    painter: QPainter, plot: QWidget, area: QRectF, lines: Iterable[Tuple[float, str]]
+    painter: QPainter, plot: QLabel, area: QRectF, lines: Iterable[Tuple[float, str]]
 ) -> None:
     """Paint lines at heights of the widget (y), each with its words; leaves the pen on ink."""
     ink = plot.palette().color(QPalette.ColorRole.WindowText)

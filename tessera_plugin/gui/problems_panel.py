@@ -57,6 +57,11 @@ class ProblemsPanel(QWidget):
         self._settle.setSingleShot(True)
         self._settle.setInterval(SETTLE_MS)
         self._settle.timeout.connect(self._check)
+        self._following: Optional[Problem] = None
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(0)
+        self._soon.timeout.connect(self._choose_following)
         self._checked_for = self._question()
         self._dress()
         self._connect()
@@ -71,6 +76,7 @@ class ProblemsPanel(QWidget):
         """Let go of everything, and take the signs off the map."""
         self._links.close()
         self._settle.stop()
+        self._soon.stop()
         self._lookup.close()
         self._marks.close_down()
 
@@ -138,9 +144,9 @@ class ProblemsPanel(QWidget):
         self._take(())
 
     def _take(self, problems: Sequence[Problem]) -> None:
-        current = self._current()
+        current, kind = self._current(), self._chosen_kind()
         self._problems = tuple(problems)
-        self._fill(current)
+        self._fill(current, kind)
         serious = {each.key for each in problems if each.kind != WAITING}
         waiting = {each.key for each in problems if each.kind == WAITING}
         self.problemsToggle.setText(problem_words.headline(len(serious), len(waiting)))
@@ -154,8 +160,8 @@ class ProblemsPanel(QWidget):
 
     # --- what is seen
 
-    def _fill(self, current: Optional[Problem]) -> None:
-        """List the problems by kind; the one that was chosen stays chosen."""
+    def _fill(self, current: Optional[Problem], chosen_kind: str) -> None:
+        """List the problems by kind; the one that was chosen, or the kind, stays chosen."""
         tree, year = self.problemsTree, self._session.settings.year
         names = {each.id: each.name for each in self._session.labels.classes}
         tree.blockSignals(True)
@@ -168,6 +174,8 @@ class ProblemsPanel(QWidget):
             top = QTreeWidgetItem(tree, [title])
             top.setData(0, _KIND, kind)
             top.setToolTip(0, problem_words.advice(kind, year))
+            if current is None and kind == chosen_kind:
+                tree.setCurrentItem(top)
             for each in found[:MOST_ROWS]:
                 row = QTreeWidgetItem(top, [problem_words.entry(each, names)])
                 row.setData(0, _KIND, kind)
@@ -236,6 +244,7 @@ class ProblemsPanel(QWidget):
 
     def _chosen(self) -> None:
         """Select what was chosen, and bring it into view."""
+        self._soon.stop()
         self._enable()
         sight.bring(self)  # the advice may have grown
         self._show_marks()
@@ -291,10 +300,12 @@ class ProblemsPanel(QWidget):
         at = min((order.index(each) for each in gone if each in order), default=0)
         self._take([each for each in self._problems if (each.kind, each.key) not in gone])
         if self._problems and len(done) == 1:
-            self._choose(self._problems[min(at, len(self._problems) - 1)])
+            self._following = self._problems[min(at, len(self._problems) - 1)]
+            self._soon.start()
 
-    def _choose(self, problem: Problem) -> None:
-        tree = self.problemsTree
+    def _choose_following(self) -> None:
+        """Go to the next problem, when the window has shown what became of the one before."""
+        problem, tree = self._following, self.problemsTree
         for group in (tree.topLevelItem(i) for i in range(tree.topLevelItemCount())):
             for row in (group.child(number) for number in range(group.childCount())):
                 if row.data(0, _PROBLEM) == problem:

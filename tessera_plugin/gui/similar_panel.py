@@ -153,10 +153,17 @@ class SimilarPanel(QWidget):
         note.tell(self._note, self._iface.messageBar(), error)
 
     def _draw(self) -> None:
-        grown, color = self._grown, self.tool.color
+        from ..engine.set_outline import outlined  # noqa: PLC0415 - light plugin load
+
+        grown, fill = self._grown, _rgba(self.tool.color, FILL_ALPHA)
         if grown is not None:
-            fill, edge = _rgba(color, FILL_ALPHA), _rgba(color, 255)
-            self._book.show(SIMILAR, lambda: grown.pictures(fill, edge), at_once=True)
+            line_px = max(round(self._iface.mapCanvas().devicePixelRatioF()), 1)
+            self._book.show(
+                SIMILAR,
+                lambda: grown.pictures(fill),
+                at_once=True,
+                finish=lambda pixels: outlined(pixels, line_px),
+            )
 
     def _words(self, grown: GrownSet, growth: Growth) -> str:
         threshold = self.tr("At least {} alike").format(

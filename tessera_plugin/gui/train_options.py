@@ -32,7 +32,7 @@ OF_MLP = (
     "ensembleSpin",
     "weightsCheck",
 )
-OF_ALL = ("calibrateCheck", "polygonSpin", "sureSpin", "seedSpin")
+OF_ALL = ("backgroundCheck", "calibrateCheck", "polygonSpin", "sureSpin", "seedSpin")
 
 HELP_LINES = 3
 
@@ -92,6 +92,7 @@ class TrainOptionsForm(QWidget):
         self.noiseSpin.setValue(chosen.noise)
         self.ensembleSpin.setValue(chosen.ensemble)
         self.weightsCheck.setChecked(chosen.class_weights)
+        self.backgroundCheck.setChecked(chosen.background)
         self.calibrateCheck.setChecked(chosen.calibrate)
         self.sureSpin.setValue(chosen.min_confidence)
         self.polygonSpin.setValue(settings.max_px_per_polygon)
@@ -116,6 +117,7 @@ class TrainOptionsForm(QWidget):
         for spin in spins:
             spin.valueChanged.connect(self._keep)
         self.weightsCheck.toggled.connect(self._keep)
+        self.backgroundCheck.toggled.connect(self._keep)
         self.calibrateCheck.toggled.connect(self._keep)
         self.hiddenEdit.textEdited.connect(self._keep)
         self.defaultsButton.clicked.connect(self._to_defaults)
@@ -140,6 +142,7 @@ class TrainOptionsForm(QWidget):
             noise=round(self.noiseSpin.value(), 2),
             ensemble=self.ensembleSpin.value(),
             class_weights=self.weightsCheck.isChecked(),
+            background=self.backgroundCheck.isChecked(),
             calibrate=self.calibrateCheck.isChecked(),
             min_confidence=self.sureSpin.value(),
         )

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Optional
+from typing import TYPE_CHECKING, Callable, Iterator, List, Optional
 
 from qgis.gui import QgisInterface
 from qgis.PyQt.QtCore import pyqtSignal
@@ -35,7 +35,7 @@ HEAD_FILES = f"*.head *{MODEL}"
 
 
 class TrainPanel(QWidget):
-    """From labels to a head."""
+    """From labels to a head; it is whole when `pieces` has come to its end."""
 
     trained = pyqtSignal()
     head_changed = pyqtSignal()
@@ -59,13 +59,21 @@ class TrainPanel(QWidget):
         self._curve = LossCurve(self)
         self.curveLayout.addWidget(self._curve)
         self._files = LabelFiles(self)
+        self._parts: List[ValidationPanel] = []  # those with a `close_down`
+
+    def pieces(self) -> Iterator[None]:
+        """Make the panel whole, part by part."""
+        session, canvas = self._session, self._iface.mapCanvas()
         self._options = TrainOptionsForm(session, self)
         self.optionsLayout.addWidget(self._options)
+        yield
         self._learnt = LearntPanel(session, self._files, self)
         self.learntLayout.addWidget(self._learnt)
-        canvas = iface.mapCanvas()
+        yield
         self._validation = ValidationPanel(canvas, session, self._files, self._learnt, self)
         self.validationPlace.addWidget(self._validation)
+        self._parts.append(self._validation)
+        yield
         self._accuracy = AccuracyView(canvas, session, self)
         self.accuracyLayout.addWidget(self._accuracy)
         self._dress()
@@ -73,6 +81,7 @@ class TrainPanel(QWidget):
         self._connect()
         self._show_head(None)
         self._enable()
+        yield
 
     # --- what the page asks
 
@@ -106,6 +115,10 @@ class TrainPanel(QWidget):
         super().showEvent(event)
         self._look_again()
 
+    def put_blocks_away(self) -> None:
+        """Take the blocks of a test off a map that is finished."""
+        self._validation.put_blocks_away()
+
     def prepare(self, then: Callable[[], None]) -> None:
         """Read the label files that the choices need as they are now, then call."""
         self._files.want(train_jobs.files(self._session), then)
@@ -120,7 +133,8 @@ class TrainPanel(QWidget):
     def close_down(self) -> None:
         """Let go of what lives longer than the panel."""
         self._links.close()
-        self._validation.close_down()
+        for part in self._parts:
+            part.close_down()
         self._files.close()
 
     # --- options
@@ -199,6 +213,7 @@ class TrainPanel(QWidget):
 
     def _train(self) -> None:
         self._note.say("")
+        self._validation.bring_blocks_back()
         self.prepare(self._start)
         if self._files.is_busy:
             self._note.say(self.tr("Reading the label files…"))

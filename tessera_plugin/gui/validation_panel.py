@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Dict, Optional
+from typing import TYPE_CHECKING, Dict, Optional, Tuple
 
 from qgis.gui import QgsMapCanvas
 from qgis.PyQt.QtCore import QTimer, pyqtSignal
@@ -26,6 +26,9 @@ from .block_bands import BlockBands
 from .form_rows import FormRows
 from .learnt_panel import LearntPanel
 from .links import Links
+
+if TYPE_CHECKING:
+    from ..engine.folds import Block
 
 NOT_HERE = (NoUsableLabels, NetworkFailed)
 """Said of labels whose embeddings are not in the cache."""
@@ -94,6 +97,7 @@ class ValidationPanel(QWidget):
         self._lookup = Lookup(self)
         self._bands = BlockBands(canvas)
         self._plan: Optional[BlockPlan] = None
+        self._put_away: Tuple[Block, ...] = ()
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(SETTLE_MS)
@@ -123,6 +127,19 @@ class ValidationPanel(QWidget):
     def refresh(self) -> None:
         """Show it as things are now."""
         self._show()
+
+    def put_blocks_away(self) -> None:
+        """Take the blocks off a map that is finished; they come back as the test is changed.
+
+        They belong to training, and would be taken for a part of the map.
+        """
+        self._put_away = self._plan.blocks if self._plan is not None else ()
+        self._show_blocks()
+
+    def bring_blocks_back(self) -> None:
+        """Draw the blocks again: the person trains, or changes the test."""
+        self._put_away = ()
+        self._show_blocks()
 
     def close_down(self) -> None:
         """Let go of what lives longer than the panel."""
@@ -174,7 +191,7 @@ class ValidationPanel(QWidget):
             lambda value: session.update(test_share=value / 100)
         )
         self.skipCheck.toggled.connect(self._keep)
-        self.showBlocksCheck.toggled.connect(lambda _: self._show())
+        self.showBlocksCheck.toggled.connect(lambda _: self.bring_blocks_back())
         self.testFileButton.clicked.connect(self._choose_file)
 
     def _keep(self, *_: object) -> None:
@@ -189,6 +206,7 @@ class ValidationPanel(QWidget):
         self._keep_plan(plan)
 
     def _keep_plan(self, plan: TestPlan) -> None:
+        self._put_away = ()
         self._session.update(train_test=train_choices.to_text(plan))
         self._show()
         self.changed.emit()
@@ -284,13 +302,14 @@ class ValidationPanel(QWidget):
     def _show_blocks(self) -> None:
         is_wanted = self.testCombo.currentData() == "blocks"
         plan = self._plan if is_wanted else None
+        blocks = plan.blocks if plan is not None and self.showBlocksCheck.isChecked() else ()
+        is_away = bool(blocks) and blocks == self._put_away
         if plan is not None:
-            self.blockNote.setText(self._told(plan))
+            self.blockNote.setText(self._told(plan, is_away=is_away))
         self.blockNote.setVisible(is_wanted)
-        is_shown = self.isVisible() and self.showBlocksCheck.isChecked()
-        self._bands.show(plan.blocks if plan is not None and is_shown else ())
+        self._bands.show(blocks if self.isVisible() and not is_away else ())
 
-    def _told(self, plan: BlockPlan) -> str:
+    def _told(self, plan: BlockPlan, *, is_away: bool) -> str:
         if plan.problem is not None:  # of the labels that are in the cache: training may know more
             return text.join(messages.explain(plan.problem))
         told = self.tr("{} blocks of {} m in {} parts, a colour each.").format(
@@ -304,4 +323,5 @@ class ValidationPanel(QWidget):
             why = self.tr("The nearest label is about {} m away.").format(
                 text.count(round(plan.spacing_m))
             )
-        return text.join((told, why))
+        away = self.tr("They are not drawn over the finished map: train again to see them.")
+        return text.join((told, why, away if is_away else ""))

@@ -24,6 +24,12 @@ from ..values import Extent
 WAIT_MS = 2000
 """A layer that is not on the map by then comes from somebody else."""
 
+LEAST_PX = 5
+"""A smaller polygon is not seen on the map."""
+
+MARGINS = 8
+"""Around it when the map is zoomed to it, in widths of the polygon: what lies there is to be seen."""
+
 
 @contextmanager
 def kept(canvas: QgsMapCanvas) -> Iterator[None]:
@@ -53,7 +59,10 @@ def show_extent(canvas: QgsMapCanvas, extent: Extent) -> None:
 
 
 def show_place(canvas: QgsMapCanvas, geometry: QgsGeometry) -> None:
-    """Bring a geometry in degrees (EPSG:4326) into view, at the scale that the map has if it fits."""
+    """Bring a geometry in degrees (EPSG:4326) into view, and leave a map alone that shows it.
+
+    The scale stays, but where a polygon is too large for it, or too small to be seen.
+    """
     lonlat = QgsCoordinateReferenceSystem("EPSG:4326")
     crs = canvas.mapSettings().destinationCrs()
     to_map = QgsCoordinateTransform(lonlat, crs, QgsProject.instance())
@@ -62,12 +71,17 @@ def show_place(canvas: QgsMapCanvas, geometry: QgsGeometry) -> None:
     except QgsCsException:  # the map's CRS does not reach there
         return
     shown = canvas.extent()
-    if geometry.isNull() or shown.contains(box):
+    edge = max(box.width(), box.height())
+    is_small = 0 < edge < LEAST_PX * canvas.mapUnitsPerPixel()  # points are drawn at any scale
+    fits = box.width() < shown.width() and box.height() < shown.height()
+    if geometry.isNull() or (shown.contains(box) and not is_small):
         return
-    if box.width() < shown.width() and box.height() < shown.height():
+    if is_small:
+        canvas.setExtent(box.buffered(MARGINS * edge))
+    elif fits:
         canvas.setCenter(box.center())
     else:
-        canvas.setExtent(box.buffered(0.2 * max(box.width(), box.height())))
+        canvas.setExtent(box.buffered(0.2 * edge))
     canvas.refresh()
 
 

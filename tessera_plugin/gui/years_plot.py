@@ -9,7 +9,7 @@ from typing import Dict, List, Sequence
 
 from qgis.PyQt.QtCore import QPointF, QRectF, QSize
 from qgis.PyQt.QtGui import QColor, QPainter, QPaintEvent, QPalette
-from qgis.PyQt.QtWidgets import QSizePolicy, QWidget
+from qgis.PyQt.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from . import text
 from .plot_lines import halves, paint_lines
@@ -20,7 +20,7 @@ LEAST_TOP = 0.05
 """Smaller changes do not fill the plot."""
 
 
-class YearsPlot(QWidget):
+class YearsPlot(QLabel):
     """A bar per year: 1 less the cosine to the last year before it that has an embedding."""
 
     def __init__(self, parent: QWidget) -> None:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from ..values import BLOCK_PX, PUBLIC_ARCHIVE, Window
 from . import cache_records as records
+from . import cache_rows
 from .cache_blocks import (
     MAX_TILES,
     NO_OWNER,
@@ -127,21 +128,20 @@ class BlockCache:
     ) -> Optional[Block]:
         """Return the pixels of a block that lie in some rows and columns, ascending ones of it.
 
-        As `load` with `trusted`, its arrays being (n, m, D) and (n, m). Of a file that was verified
-        before only those rows are read, which is what zoomed out views are made of.
+        As `load` with `trusted`, its arrays being (n, m, D) and (n, m). Only those rows are read and
+        verified, which is what zoomed out views are made of, unless the file is small or damaged.
         """
         found = self._picked(layout, rows, cols)
-        if found is None:  # small, not verified yet, or read nearly whole anyway
+        if found is None:
             block = self.load(layout, trusted=True)
             if block is None:
                 return None
-            sources, codes = block.sources, block.codes[np.ix_(rows, cols)]
+            codes = block.codes[np.ix_(rows, cols)]
         else:
             block, codes = found
-            sources = block.sources
-        places = np.ix_(rows, cols)
-        owner, consulted = block.owner[places], block.consulted[places]
-        return Block(codes, block.scales[places], owner, consulted, sources)
+        scales = block.scales[rows][:, cols]
+        owner, consulted = block.owner[rows][:, cols], block.consulted[rows][:, cols]
+        return Block(codes, scales, owner, consulted, block.sources)
 
     def peek(self, layout: Layout) -> Optional[Block]:
         """Return a block without codes and without verifying it: to tell of it, not to use it."""
@@ -277,27 +277,22 @@ class BlockCache:
         None where the file is to be read as a whole, or can't be used.
         """
         path = self.block_path(layout.block)
-        if 2 * len(rows) > BLOCK_PX:
-            return None
         try:
             with path.open("rb", buffering=0) as stream:
                 status = os.fstat(stream.fileno())
-                size = status.st_size
-                is_known = _verified.get(str(path)) == _signature(status)
-                if not is_known or not records.is_full(size, self.depth):
-                    return None
-                tail = records.read(stream, size, self.depth, codes=False)
-                first, stop = int(cols[0]), int(cols[-1]) + 1
-                codes = records.read_rows(
-                    stream, size, self.depth, rows.tolist(), slice(first, stop)
+                is_verified = _verified.get(str(path)) == _signature(status)
+                found = cache_rows.read_some(
+                    stream, status.st_size, self.depth, rows, cols, is_verified=is_verified
                 )
         except (Damaged, OSError):
             return None
+        if found is None:
+            return None
         _touch(path, status)
-        sources = records.sources_of(tail, layout, self.origin)
+        sources = records.sources_in(found.meta, layout, self.origin)
         if sources is None:
             return None
-        return records.block_of(tail, self.depth, sources), codes[:, cols - first]
+        return records.block_of(found.rest, self.depth, sources), found.codes
 
     def _write(
         self,

@@ -16,7 +16,6 @@ import io
 import json
 import os
 import zlib
-from dataclasses import astuple
 from pathlib import Path
 from typing import IO, Any, Dict, List, Mapping, Optional, Sequence
 
@@ -25,6 +24,7 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from ..values import BLOCK_PX, Window
+from . import cache_checks
 from . import cache_compact as compact
 from .cache_blocks import META_BYTES, NO_OWNER, Block, Identity, Layout, Origin, Provenance
 
@@ -56,7 +56,7 @@ _TAIL: List[Any] = [
     ("crc", "<u4"),
     ("meta", "u1", (META_BYTES,)),
 ]
-_TAIL_TYPE: np.dtype[np.void] = np.dtype(_TAIL)
+TAIL_TYPE: np.dtype[np.void] = np.dtype(_TAIL)
 
 
 def empty_record(depth: int) -> NDArray[np.void]:
@@ -82,7 +82,7 @@ def full(record: NDArray[np.void], depth: int) -> NDArray[np.void]:
     """Return a record as a full one, or its end where it was read without codes."""
     if not compact.is_compact(record):
         return record
-    empty = _empty(dtype_of(depth) if "codes" in (record.dtype.names or ()) else _TAIL_TYPE)
+    empty = _empty(dtype_of(depth) if "codes" in (record.dtype.names or ()) else TAIL_TYPE)
     compact.expand(record, empty)
     return empty
 
@@ -117,6 +117,8 @@ def file_parts(record: NDArray[np.void], depth: int) -> Sequence[Any]:
     """Return what the file of a full record holds, its checksum included."""
     small = compact.compacted(record, dtype_of(depth).itemsize // 2)
     stored = record if small is None else small
+    if small is None:
+        _note_rows(record)
     stored["crc"] = checksum(stored)
     header = _header(depth) if small is None else compact.header_of(small.dtype)
     return [header, stored.view(np.uint8).data]
@@ -129,30 +131,15 @@ def read(stream: IO[bytes], size: int, depth: int, *, codes: bool = True) -> NDA
     """
     whole = is_full(size, depth)
     dtype = (_full_type if whole else _compact_type)(stream, size, depth)
-    tail = _TAIL_TYPE if whole else compact.tail_of(dtype)
+    tail = TAIL_TYPE if whole else compact.tail_of(dtype)
     if not codes:
         stream.seek(size - tail.itemsize)
     # not zeros: each page would be cleared before it is read into
     record: NDArray[np.void] = np.empty(1, dtype=dtype if codes else tail)
-    _fill(stream, record.view(np.uint8).data)
+    fill(stream, record.view(np.uint8).data)
     if not whole and not compact.is_consistent(record):
         raise Damaged
     return record
-
-
-def read_rows(
-    stream: IO[bytes], size: int, depth: int, rows: Sequence[int], cols: slice
-) -> NDArray[np.int8]:
-    """Return the codes (n, m, D) of some rows and columns of a full record's file, and read no others.
-
-    Raises: Damaged where the file ends before, OSError.
-    """
-    start = size - dtype_of(depth).itemsize  # codes come first in a record
-    found = np.empty((len(rows), cols.stop - cols.start, depth), np.int8)
-    for codes, row in zip(found, rows):
-        stream.seek(start + (row * BLOCK_PX + cols.start) * depth)
-        _fill(stream, codes.reshape(-1).view(np.uint8).data)
-    return found
 
 
 def verify(record: NDArray[np.void]) -> None:
@@ -207,12 +194,12 @@ def _compact_type(stream: IO[bytes], size: int, depth: int) -> np.dtype[np.void]
 
 def _read(stream: IO[bytes], size: int) -> bytes:
     data = bytearray(size)
-    _fill(stream, memoryview(data))
+    fill(stream, memoryview(data))
     return bytes(data)
 
 
-def _fill(stream: IO[bytes], view: memoryview) -> None:
-    """Fill a buffer from a file. Raises: Damaged where the file ends before."""
+def fill(stream: IO[bytes], view: memoryview) -> None:
+    """Fill a buffer from a file. Raises: Damaged where the file ends before, OSError."""
     at = 0
     while at < len(view):
         count = stream.readinto(view[at:])  # type: ignore[attr-defined]
@@ -251,14 +238,22 @@ def write_meta(record: NDArray[np.void], layout: Layout, provenance: Provenance)
         "names": layout.names,
         "sources": provenance.sources,
         "time": int(provenance.time),
-        "of": list(astuple(provenance.origin)),
+        "of": _of(provenance.origin),
         "at": _place(layout.block),
         "location": provenance.location,
     }
-    text = json.dumps(meta, separators=(",", ":")).encode()
+    text = _text(meta)
     if len(text) > META_BYTES:  # for people only
-        text = json.dumps({**meta, "location": ""}, separators=(",", ":")).encode()
-    record["meta"][0] = np.frombuffer(text.ljust(META_BYTES), dtype=np.uint8)
+        text = _text({**meta, "location": ""})
+    _put(record, text)
+
+
+def _note_rows(record: NDArray[np.void]) -> None:
+    """Add the checks of its rows to what a full record says of itself, if there is room."""
+    meta = {**meta_of(record), cache_checks.KEY: cache_checks.packed_checks(record)}
+    text = _text(meta)
+    if len(text) <= META_BYTES:
+        _put(record, text)
 
 
 def sources_of(
@@ -268,7 +263,13 @@ def sources_of(
 
     None also where the file belongs elsewhere: a block in another's place has the wrong pixels.
     """
-    meta = _meta_of(record)
+    return sources_in(meta_of(record), layout, origin)
+
+
+def sources_in(
+    meta: Mapping[str, Any], layout: Layout, origin: Origin
+) -> Optional[Dict[str, Identity]]:
+    """As `sources_of`, of what a record says of itself."""
     if meta.get("format") != FORMAT or meta.get("names") != list(layout.names):
         return None
     if not _is_at_home(meta, layout.block, origin):
@@ -282,7 +283,7 @@ def sources_of(
 
 def provenance_of(record: NDArray[np.void], block: Window, origin: Origin) -> Optional[Provenance]:
     """Return where a block comes from; None where the file belongs elsewhere."""
-    meta = _meta_of(record)
+    meta = meta_of(record)
     if meta.get("format") != FORMAT or not _is_at_home(meta, block, origin):
         return None
     return Provenance(
@@ -307,9 +308,13 @@ def location_in(path: Path) -> str:
     return ""
 
 
-def _is_at_home(meta: Dict[str, Any], block: Window, origin: Origin) -> bool:
+def _of(origin: Origin) -> List[Any]:
+    return [origin.archive, origin.dataset, origin.depth, origin.form, origin.year]
+
+
+def _is_at_home(meta: Mapping[str, Any], block: Window, origin: Origin) -> bool:
     """Whether a record lies where it was written for; blocks of earlier versions don't say."""
-    place, of = _place(block), list(astuple(origin))
+    place, of = _place(block), _of(origin)
     return bool(meta.get("at", place) == place and meta.get("of", of) == of)
 
 
@@ -317,12 +322,21 @@ def _place(block: Window) -> List[int]:
     return [block.zone, block.row, block.col]
 
 
-def _sources(meta: Dict[str, Any]) -> Dict[str, Identity]:
+def _sources(meta: Mapping[str, Any]) -> Dict[str, Identity]:
     return {name: (pair[0], pair[1]) for name, pair in meta.get("sources", {}).items()}
 
 
-def _meta_of(record: NDArray[np.void]) -> Dict[str, Any]:
+def meta_of(record: NDArray[np.void]) -> Dict[str, Any]:
+    """Return what a record says of itself."""
     return _parsed(record["meta"][0].tobytes())
+
+
+def _text(meta: Mapping[str, Any]) -> bytes:
+    return json.dumps(meta, separators=(",", ":")).encode()
+
+
+def _put(record: NDArray[np.void], text: bytes) -> None:
+    record["meta"][0] = np.frombuffer(text.ljust(META_BYTES), dtype=np.uint8)
 
 
 def _parsed(text: bytes) -> Dict[str, Any]:

@@ -18,14 +18,16 @@ import uuid
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from osgeo import gdal, ogr
 
 from ..errors import LabelsUnreadable, NotWritable
+from ..progress import Report, silent
 from ..values import POINTS, POLYGONS, LabelChange, LandClass, StoredClass, StoredLabel
 from . import label_sql
 from .gdal_errors import collected
+from .label_connection import Rows, connect, connected, data_version, rows, sentence
 from .projection import spatial_reference
 
 SCHEMA_VERSION = 2
@@ -50,8 +52,6 @@ _SINCE_2 = {
     POLYGONS: {"note": "TEXT", "confidence": "MEDIUMINT"},
     CLASSES: {"hidden": "BOOLEAN"},
 }
-
-Rows = List[Tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ class LabelFile:
         Raises: LabelsUnreadable if it is no label file, or a newer one; it is as before then.
         """
         self._path, self._has_log = path, has_log
-        self._dataset = _open(path, gdal.OF_READONLY)
+        self._dataset = connect(path, gdal.OF_READONLY)
         self._check_tables()
-        writable = _opened(path, gdal.OF_UPDATE)
+        writable = connected(path, gdal.OF_UPDATE)
         self.is_writable = writable is not None and os.access(path, os.W_OK)
         if self.is_writable:
             self._dataset = writable
@@ -113,8 +113,18 @@ class LabelFile:
 
     @property
     def is_changed(self) -> bool:
-        """Whether somebody else wrote to it since it was read."""
+        """Whether somebody else wrote to it since it was read, or brought its log in."""
         return self._data_version() != self._seen
+
+    def checkpointed(self, nobody_wrote: Callable[[], bool]) -> None:
+        """Don't take it for changed because its log was brought in, where that is all there was.
+
+        `nobody_wrote` tells whether nobody did since `is_changed` was false; it is asked after a
+        look at the file, so that nothing is missed that comes meanwhile.
+        """
+        now = self._data_version()
+        if nobody_wrote():
+            self._seen = now
 
     # --- reading
 
@@ -142,12 +152,17 @@ class LabelFile:
 
     # --- writing
 
-    def write(self, change: LabelChange, next_class_id: int) -> None:
-        """Bring a change about: all of it, or nothing. Raises: NotWritable."""
+    def write(self, change: LabelChange, next_class_id: int, report: Report = silent) -> None:
+        """Bring a change about: all of it, or nothing.
+
+        On any thread, as long as nobody else uses this object. Raises: NotWritable, Cancelled.
+        """
         if not self.is_writable:
             raise NotWritable(self._path, "it is read-only")
+        expected = max(1, len(change.labels) // label_sql.ROWS_PER_INSERT)
         with self._transaction():
-            for sql in label_sql.statements(change):
+            for number, sql in enumerate(label_sql.statements(change)):
+                report(min(number / expected, 1.0), "Writing labels")
                 self._rows(sql)
             if change.classes_before != change.classes_after:
                 self._rows(
@@ -187,7 +202,7 @@ class LabelFile:
             self._rows(f"PRAGMA synchronous = {'NORMAL' if self._has_log else 'FULL'}")
             self._upgrade()
         except NotWritable:  # it can be read all the same
-            self._dataset = _open(self._path, gdal.OF_READONLY)
+            self._dataset = connect(self._path, gdal.OF_READONLY)
             self.is_writable = False
 
     def _upgrade(self) -> None:
@@ -210,7 +225,7 @@ class LabelFile:
                 self._rows(sql)
         # GDAL learns of columns when it opens a file
         self._dataset = None
-        self._dataset = _open(self._path, gdal.OF_UPDATE)
+        self._dataset = connect(self._path, gdal.OF_UPDATE)
         self._prepare()
 
     def _read_classes(self) -> Tuple[StoredClass, ...]:
@@ -284,7 +299,7 @@ class LabelFile:
                     found.append((values[0], _wkb(feature), row))
                 self._dataset.ReleaseResultSet(result)
         if problems:
-            raise LabelsUnreadable(self._path, _sentence(problems[0]))
+            raise LabelsUnreadable(self._path, sentence(problems[0]))
         return found
 
     def _known_fields(self, table: str) -> List[str]:
@@ -302,9 +317,7 @@ class LabelFile:
 
     def _data_version(self) -> int:
         """Return a number that changes when another connection writes."""
-        with contextlib.suppress(NotWritable):
-            return int(self._rows("PRAGMA data_version")[0][0])
-        return -1
+        return data_version(self._path, self._dataset)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -313,19 +326,19 @@ class LabelFile:
             self._dataset.StartTransaction()
         try:
             if problems:
-                raise NotWritable(self._path, _sentence(problems[-1]))
+                raise NotWritable(self._path, sentence(problems[-1]))
             yield
             with collected(problems):
                 self._dataset.CommitTransaction()
             if problems:
-                raise NotWritable(self._path, _sentence(problems[-1]))
+                raise NotWritable(self._path, sentence(problems[-1]))
         except BaseException:
             with collected([]):
                 self._dataset.RollbackTransaction()
             raise
 
     def _rows(self, sql: str) -> Rows:
-        return _rows(self._path, self._dataset, sql)
+        return rows(self._path, self._dataset, sql)
 
 
 def copy(source: str, path: str) -> None:
@@ -333,24 +346,7 @@ def copy(source: str, path: str) -> None:
 
     Raises: LabelsUnreadable, NotWritable; what was begun stays behind.
     """
-    _rows(path, _open(source, gdal.OF_READONLY), f"VACUUM INTO {label_sql.text(path)}")
-
-
-def checkpoint(path: str) -> bool:
-    """Bring the log into the file, so that a copy of the file alone has it all; on any thread.
-
-    Returns whether all of it is there; somebody who reads may be in the way.
-    """
-    dataset = _opened(path, gdal.OF_UPDATE)
-    if dataset is None:
-        return False
-    with contextlib.suppress(NotWritable):
-        _rows(path, dataset, "PRAGMA busy_timeout = 0")  # the next click must not wait for this
-        _rows(path, dataset, "PRAGMA wal_checkpoint(PASSIVE)")
-        # An empty log can't be taken for that of a file which somebody puts in the place of this.
-        rows = _rows(path, dataset, "PRAGMA wal_checkpoint(TRUNCATE)")
-        return not any(busy for busy, *_ in rows)
-    return False
+    rows(path, connect(source, gdal.OF_READONLY), f"VACUUM INTO {label_sql.text(path)}")
 
 
 # --- a new file
@@ -368,7 +364,7 @@ def create(path: str) -> None:
         with collected(problems):
             _create(temporary)
         if problems:
-            raise NotWritable(path, _sentence(problems[0]))
+            raise NotWritable(path, sentence(problems[0]))
         temporary.replace(target)
     except OSError as error:
         raise NotWritable(path, error.strerror or str(error)) from error
@@ -401,39 +397,7 @@ def _definition(name: str) -> ogr.FieldDefn:
     return ogr.FieldDefn(name, ogr.OFTInteger if name in _NUMBERS else ogr.OFTString)
 
 
-# --- opening
-
-
-def _open(path: str, mode: int) -> Any:  # noqa: ANN401 - GDAL has no types
-    problems: List[str] = []
-    with collected(problems):
-        dataset = gdal.OpenEx(path, gdal.OF_VECTOR | mode, ["GPKG"])
-    if dataset is None:
-        reason = _sentence(problems[0]) if problems else "it is no GeoPackage"
-        raise LabelsUnreadable(path, reason)
-    return dataset
-
-
-def _opened(path: str, mode: int) -> Any:  # noqa: ANN401 - GDAL has no types
-    with contextlib.suppress(LabelsUnreadable):
-        return _open(path, mode)
-    return None
-
-
-def _rows(path: str, dataset: Any, sql: str) -> Rows:  # noqa: ANN401 - GDAL has no types
-    """Run a statement and return its rows. Raises: NotWritable."""
-    problems: List[str] = []
-    rows: Rows = []
-    with collected(problems):
-        result = dataset.ExecuteSQL(sql)
-        if result is not None:
-            for feature in result:
-                count = feature.GetFieldCount()
-                rows.append(tuple(feature.GetField(index) for index in range(count)))
-            dataset.ReleaseResultSet(result)
-    if problems:
-        raise NotWritable(path, _sentence(problems[0]))
-    return rows
+# --- inside
 
 
 def _identity(path: str) -> Tuple[int, int]:
@@ -457,7 +421,3 @@ def _whole(value: Any) -> Any:  # noqa: ANN401 - a number or None
         return int(value)
     except (TypeError, ValueError):
         return None
-
-
-def _sentence(message: str) -> str:
-    return " ".join(message.split()).rstrip(".")

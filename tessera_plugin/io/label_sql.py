@@ -13,6 +13,8 @@ from osgeo import ogr
 from ..values import POINTS, POLYGONS, LabelChange, StoredClass, StoredLabel
 
 ROWS_PER_INSERT = 200
+KEYS_PER_STATEMENT = 500
+"""Larger statements are no faster, and who waits for a cancel waits for one of them."""
 
 SRS_ID = 4326
 """Of the coordinates, as the tables of the file say."""
@@ -21,6 +23,7 @@ STYLE_NAME = "Tessera"
 NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
 
 _LITTLE_ENDIAN, _WITH_BOX = 0b001, 0b010
+_HEAD_BYTES = 5  # of a WKB: byte order and type
 _COLUMNS = ("geom", "class_id", "class_name", "year", "created", "key", "note", "confidence")
 
 Box = Tuple[float, float, float, float]
@@ -131,8 +134,8 @@ def _renames(change: LabelChange) -> Iterator[str]:
 
 
 def _deletes(table: str, keys: Sequence[str]) -> Iterator[str]:
-    if keys:
-        yield f"DELETE FROM {table} WHERE key IN ({_list(keys)})"  # noqa: S608 - literals
+    for some in _portions(keys):
+        yield f"DELETE FROM {table} WHERE key IN ({_list(some)})"  # noqa: S608 - literals
 
 
 def _inserts(table: str, labels: Sequence[StoredLabel], names: Mapping[int, str]) -> Iterator[str]:
@@ -159,7 +162,13 @@ def _updates(
         told = [f"{name(column)} = {new[column]}" for column in new if new[column] != old[column]]
         groups[", ".join(told)].append(before.key)
     for values, keys in groups.items():
-        yield f"UPDATE {table} SET {values} WHERE key IN ({_list(keys)})"  # noqa: S608 - literals
+        for some in _portions(keys):
+            yield f"UPDATE {table} SET {values} WHERE key IN ({_list(some)})"  # noqa: S608 - literals
+
+
+def _portions(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(keys), KEYS_PER_STATEMENT):
+        yield keys[start : start + KEYS_PER_STATEMENT]
 
 
 def _values(label: StoredLabel, names: Mapping[int, str]) -> Dict[str, str]:
@@ -193,7 +202,10 @@ def _blob(wkb: bytes) -> bytes:
 
 
 def box(wkb: bytes) -> Box:
-    """Return the box of a geometry."""
+    """Return the box of a geometry (little endian)."""
+    if wkb[1] == ogr.wkbPoint:
+        x, y = struct.unpack_from("<2d", wkb, _HEAD_BYTES)
+        return x, x, y, y
     west, east, south, north = ogr.CreateGeometryFromWkb(wkb).GetEnvelope()
     return west, east, south, north
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable, Dict, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Callable, Dict, Optional, Sequence, Tuple, Union
 
 from qgis.core import QgsRectangle
 from qgis.PyQt.QtCore import QObject, pyqtSignal
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Supply = Union[Sequence["Picture"], Callable[[], Sequence["Picture"]]]
 """Pictures, or what gives them; it is called on the thread that renders."""
+
+Finish = Callable[["Rgba"], "Rgba"]
+"""What is done to the pixels of the screen (H, W, 4), not premultiplied, on that thread."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class _Job:
     """Tells a role's pictures from those it had before it was dropped."""
     supply: Supply
     view: View
+    finish: Optional[Finish] = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +76,7 @@ class CanvasPictures(QObject):
     def __init__(self, parent: Optional[QObject] = None) -> None:
         super().__init__(parent)
         self._view: Optional[View] = None
-        self._supplies: Dict[str, Supply] = {}
+        self._supplies: Dict[str, Tuple[Supply, Optional[Finish]]] = {}
         self._turns: Dict[str, int] = {}
         answers = _Answers()
         answers.came.connect(self._tell)
@@ -89,9 +93,9 @@ class CanvasPictures(QObject):
         for role in self._supplies:
             self._ask(role)
 
-    def show(self, role: str, supply: Supply) -> None:
+    def show(self, role: str, supply: Supply, finish: Optional[Finish] = None) -> None:
         """Render a role's pictures, now and whenever the map moves. May be called often."""
-        self._supplies[role] = supply
+        self._supplies[role] = supply, finish
         self._ask(role)
 
     def drop(self, role: str) -> None:
@@ -111,7 +115,8 @@ class CanvasPictures(QObject):
             self._maker.forget(role)
         else:
             turn = self._turns.setdefault(role, 0)
-            self._maker.ask(_Job(role, turn, self._supplies[role], self._view))
+            supply, finish = self._supplies[role]
+            self._maker.ask(_Job(role, turn, supply, self._view, finish))
 
     def _tell(self, made: _Made) -> None:
         """Hand on what was made, unless nobody wants it any more. On the GUI thread."""
@@ -191,7 +196,8 @@ def _image(job: _Job) -> QImage:
 
     pictures = job.supply() if callable(job.supply) else job.supply
     view = job.view
-    return image_of(render(pictures, view.extent, view.width, view.height))
+    pixels = render(pictures, view.extent, view.width, view.height)
+    return image_of(pixels if job.finish is None else job.finish(pixels))
 
 
 def image_of(rgba: Rgba) -> QImage:

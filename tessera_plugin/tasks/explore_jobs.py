@@ -33,6 +33,20 @@ if TYPE_CHECKING:
 translate = QCoreApplication.translate
 
 
+def cached_here(session: Session, extent: Extent) -> EngineTask:
+    """Return the task that tells whether the cache has something of an extent: gives a bool."""
+    from ..engine import cached_here as engine  # noqa: PLC0415 - light plugin load
+
+    request = engine.CachedHereRequest(
+        session.dataset.key, session.settings.year, extent, session.access(), session.depth
+    )
+
+    def work(report: Report) -> bool:
+        return engine.cached_here(request, report)
+
+    return EngineTask(translate("Explore", "Looking what is in the cache"), work)
+
+
 # --- colours
 
 
@@ -129,7 +143,7 @@ def clusters(session: Session, extent: Extent, count: int, seed: int, out: str) 
 def publish_clusters(staged: StagedMap, project: Optional[QgsProject]) -> ClassifyResult:
     """Give the map of clusters its name and show it. Raises: NotWritable, DiskFull."""
     result = staged.result
-    title = translate("Explore", "Clusters {} ({})").format(result.year, len(result.classes))
+    title = translate("Explore", "{} clusters ({})").format(result.year, len(result.classes))
     return map_jobs.publish(staged, project, title)
 
 

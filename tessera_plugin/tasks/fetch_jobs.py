@@ -252,7 +252,7 @@ def show_preview(project: QgsProject, wanted: FetchPlan, fetched: YearFetched) -
     ]
     place = layers.release(project, earlier).get(layers.PREVIEW)
     _remove(earlier)
-    name = translate("Jobs", "Embeddings {} (preview)").format(fetched.year)
+    name = translate("Jobs", "{} embeddings (preview)").format(fetched.year)
     for file in fetched.previews:
         layer = layers.preview_map(file, name)
         layer.setCustomProperty(PREVIEW_OF, of)

@@ -117,14 +117,32 @@ def rename(path: str, name: str, taken: Sequence[str]) -> Head:
     return head_library.rename_head(path, head_library.free_title(name, taken))
 
 
-def bring_in(session: Session, path: str) -> str:
-    """Copy a head into the folder of the labels; return its path there.
+def bring_in(session: Session, path: str, taken: Sequence[str]) -> EngineTask:
+    """Return the task that copies a head into the folder of the labels: gives its path there.
 
-    Raises: HeadUnreadable, NotWritable, DiskFull.
+    Of an ONNX file the head is made again, in the worker. A name that another has gets a number.
+    It fails with HeadUnreadable, OnnxNotAHead, OnnxHeadTooOld, NotWritable, DiskFull and what the
+    worker meets.
     """
     from ..engine import head_library  # noqa: PLC0415 - light plugin load
 
-    return head_library.import_head(path, folder(session))
+    where, names, client = folder(session), tuple(taken), _worker(session)
+
+    def work(report: Report) -> str:
+        kept = head_library.import_head(path, where, client, report)
+        listed = head_library.look(kept)
+        if listed.name in names and kept != path:
+            head_library.rename_head(kept, head_library.free_title(listed.name, names))
+        return kept
+
+    return EngineTask(translate("Jobs", "Importing a head"), work)
+
+
+def is_onnx(path: str) -> bool:
+    """Whether a file is named as ONNX files are; they are read in the worker."""
+    from ..engine import head_library  # noqa: PLC0415 - light plugin load
+
+    return head_library.is_onnx(path)
 
 
 def to_trash(path: str) -> bool:

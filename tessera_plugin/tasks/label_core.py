@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How labels and classes are kept: in memory, in the file, in the history of steps, on the map.
 
-What can be done to them is in `labels`.
+What can be done to them is in `label_steps` and `labels`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import contextlib
 import os
 from typing import (
     TYPE_CHECKING,
+    Callable,
     Dict,
     FrozenSet,
     Iterable,
-    Iterator,
     List,
     Optional,
     Sequence,
@@ -25,14 +25,15 @@ from typing import (
 from qgis.core import QgsProject
 from qgis.PyQt.QtCore import QObject, pyqtSignal
 
-from ..errors import NotWritable, TesseraError
+from ..errors import LabelsBusy, NotWritable, TesseraError
 from ..values import LabelChange, LandClass, StoredClass
 from . import label_words
 from .label_file import TABLES
 from .label_history import History, Step
 from .label_layers import LabelLayers, default_styles
 from .label_rest import LabelRest
-from .label_rows import LabelRows, Pair
+from .label_rows import LabelRows
+from .label_writing import LabelWriting
 
 if TYPE_CHECKING:
     from ..engine.label_files import Contents, LabelFile
@@ -74,11 +75,15 @@ class LabelCore(QObject):
         self._rows = LabelRows()
         self._history = History()
         self._joined: Optional[LabelChange] = None
+        self._writing: Optional[LabelWriting] = None
+        """What brings many labels into the file just now; nobody else may use it meanwhile."""
+        self._is_edited = False
+        """Whether a person saved edits of a layer meanwhile."""
         self._selected: Tuple[str, ...] = ()
         self._revision = 0
         self._styled: Tuple[StoredClass, ...] = ()
         self._layers = LabelLayers(self._edited)
-        self._rest = LabelRest(self._at_rest, self)
+        self._rest = LabelRest(self, self)
         # The last thing that goes before GDAL does, which must find no file open.
         QgsProject.instance().destroyed.connect(self._let_go)
 
@@ -102,6 +107,7 @@ class LabelCore(QObject):
         if self._file is not None and path == self._path and not self._file.is_other:
             self.refresh()
             return
+        self._finish_writing()
         if self._file is not None and self._file.is_other:
             self._replaced.add(self._path)
         file, contents = self._opened(path) if _is_there(path) else (None, None)
@@ -116,7 +122,8 @@ class LabelCore(QObject):
         self._tell()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file, once what is being written is in it."""
+        self._finish_writing()
         self._let_go()
         self._is_lost = False
         self._next_class_id, self._styled = 1, ()
@@ -128,6 +135,9 @@ class LabelCore(QObject):
 
         Raises: LabelsUnreadable, and everything stays as it was.
         """
+        if self._writing is not None:
+            self._is_edited = True  # it is looked at when that is done
+            return
         contents = self._contents()
         if contents is None:
             return
@@ -166,70 +176,6 @@ class LabelCore(QObject):
         """Select these labels and no others; nothing is written."""
         self._set_selection(label.key for label in self._rows.pick(keys))
 
-    # --- undo
-
-    @property
-    def can_undo(self) -> bool:
-        """Whether there is something to undo."""
-        return self._history.last is not None
-
-    @property
-    def can_redo(self) -> bool:
-        """Whether there is something to redo."""
-        return self._history.next is not None
-
-    @property
-    def undo_text(self) -> str:
-        """What undo takes back."""
-        return self._history.last.text if self._history.last else ""
-
-    @property
-    def redo_text(self) -> str:
-        """What redo brings back."""
-        return self._history.next.text if self._history.next else ""
-
-    def undo(self) -> None:
-        """Take back the last step. Raises: NotWritable.
-
-        If somebody else wrote meanwhile, that is shown instead, as a step that can be taken back.
-        """
-        if self._history.last is not None and not self._ready():
-            self._write(self._history.last.change.inverse)
-            self._history.went_back()
-            self._tell()
-
-    def redo(self) -> None:
-        """Bring back the step that was taken back last. Raises: NotWritable."""
-        if self._history.next is not None and not self._ready():
-            self._write(self._history.next.change)
-            self._history.went_on()
-            self._tell()
-
-    @contextlib.contextmanager
-    def one_step(self, text: str) -> Iterator[None]:
-        """Make one step of undo, called `text`, and one transaction of all that is done inside.
-
-        If it can't be written, or what is done inside raises, nothing is other than before.
-        Raises: NotWritable.
-        """
-        self._ensure_file()
-        next_class_id = self._next_class_id
-        joined = self._joined = LabelChange(self._classes, self._classes)
-        try:
-            yield
-            joined = self._joined
-            if joined:
-                self._put(joined)
-        except BaseException:
-            self._take(self._joined.inverse)
-            self._next_class_id = next_class_id
-            raise
-        finally:
-            self._joined = None
-        if joined:
-            self._history.add(Step(text, joined))
-            self._tell()
-
     # --- the project
 
     def show_in(self, project: QgsProject) -> None:
@@ -239,6 +185,32 @@ class LabelCore(QObject):
         """
         if self._file is not None:
             self._layers.show(project, self.classes, self.hidden)
+
+    def is_shown_in(self, project: QgsProject) -> bool:
+        """Whether a project has all layers that show the labels."""
+        return self._layers.are_in(project)
+
+    # --- what `LabelRest` asks
+
+    def at_rest(self) -> bool:
+        """Do what more than a click may cost; return whether the file is free for more."""
+        if self._writing is not None:
+            return False
+        self._layers.count()
+        if self._file is not None and self._classes != self._styled:
+            self._styled = self._classes
+            with contextlib.suppress(NotWritable):  # it is no more than a courtesy
+                self._file.write_styles(default_styles(self.classes, self.hidden))
+        return True
+
+    def is_unchanged(self) -> bool:
+        """Return whether nobody else wrote to the file."""
+        return self._writing is None and self._file is not None and not self._file.is_changed
+
+    def checkpointed(self, nobody_wrote: Callable[[], bool]) -> None:
+        """Hear that the log was brought into the file while, it may be, nobody wrote."""
+        if self._writing is None and self._file is not None:
+            self._file.checkpointed(nobody_wrote)
 
     # --- changes
 
@@ -288,8 +260,11 @@ class LabelCore(QObject):
     def _ready(self) -> bool:
         """Take over what somebody else wrote; return whether there was something.
 
-        Raises: NotWritable if there is no file, or it can't be read any more.
+        Raises: NotWritable if there is no file, it can't be read any more, or many labels are being
+        written to it.
         """
+        if self._writing is not None:
+            raise LabelsBusy(self._path)
         if self._joined is not None:  # it was looked at when the step began
             return False
         if (self._file is None and not self._is_lost) or not _is_there(self._path):
@@ -302,45 +277,6 @@ class LabelCore(QObject):
         except TesseraError as error:
             raise NotWritable(self._path, str(error)) from error
         return self._history.last is not before
-
-    def _do(
-        self,
-        text: str,
-        labels: Sequence[Pair] = (),
-        classes: Optional[Iterable[StoredClass]] = None,
-    ) -> None:
-        """Make a change that is a step of undo; one that changes nothing is none."""
-        after = self._classes if classes is None else tuple(classes)
-        pairs = tuple(pair for pair in labels if pair[0] != pair[1])
-        change = LabelChange(self._classes, after, pairs)
-        if not change:
-            return
-        if self._joined is not None:
-            self._take(change)
-            self._joined = self._joined.then(change)
-            self._next_class_id = self._free_class_id(change)
-            return
-        self._write(change)
-        self._history.add(Step(text, change))
-        self._tell()
-
-    def _write(self, change: LabelChange) -> None:
-        self._put(change)
-        self._take(change)
-
-    def _put(self, change: LabelChange) -> None:
-        """Bring a change into the file."""
-        if self._file is None:
-            raise NotWritable(self._path, "the file is gone")
-        next_class_id = self._free_class_id(change)
-        self._file.write(change, next_class_id)
-        self._next_class_id = next_class_id
-        self._rest.start()
-
-    def _free_class_id(self, change: LabelChange) -> int:
-        """Return an id greater than every one that was ever given, the change's too."""
-        ids = (each.land_class.id for each in change.classes_after)
-        return max([self._next_class_id, *(each + 1 for each in ids)])
 
     def _take(self, change: LabelChange) -> None:
         """Have in memory what is in the file."""
@@ -363,6 +299,8 @@ class LabelCore(QObject):
 
     def _selected_ids(self) -> Dict[str, List[int]]:
         found: Dict[str, List[int]] = {}
+        if self._writing is not None:  # they are selected when it is done
+            return found
         chosen = self._rows.pick(self._selected)
         with contextlib.suppress(NotWritable):  # the selection is no more than seen
             for table in TABLES:
@@ -371,18 +309,18 @@ class LabelCore(QObject):
                     found[table] = self._file.feature_ids(table, keys)
         return found
 
+    def _finish_writing(self) -> None:
+        if self._writing is not None:
+            self._writing.finish()
+
     def _let_go(self) -> None:
         self._rest.close()
+        if self._writing is not None:  # QGIS ends: nobody is to be told any more
+            self._writing.finish(tell=False)
+            self._writing = None
         if self._file is not None:
             self._file.close()
         self._file = None
-
-    def _at_rest(self) -> None:
-        self._layers.count()
-        if self._file is not None and self._classes != self._styled:
-            self._styled = self._classes
-            with contextlib.suppress(NotWritable):  # it is no more than a courtesy
-                self._file.write_styles(default_styles(self.classes, self.hidden))
 
     def _edited(self) -> None:
         with contextlib.suppress(TesseraError):  # the next change will tell

@@ -4,8 +4,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from dataclasses import dataclass, field, replace
+from typing import (
+    TYPE_CHECKING,
+    Callable,
+    Dict,
+    Iterator,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from qgis.core import (
     QgsCategorizedSymbolRenderer,
@@ -21,15 +31,23 @@ from qgis.core import (
 )
 from qgis.PyQt.QtCore import QCoreApplication, QDate, QDateTime, Qt, QVariant
 
-from ..progress import Report
+from ..progress import Report, part
 from ..values import POINTS, POLYGONS, Extent
 from . import label_words, layers, snapshot
 from .base import EngineTask
+from .label_writing import LabelWriting
 from .labels import LabelStore, NewLabel
 
 if TYPE_CHECKING:
-    from ..engine.label_mapping import Columns, Found, ImportPlan, Target
-    from ..engine.label_sources import FileFacts, LayerFacts, RawRow
+    from ..engine.label_mapping import (
+        Columns,
+        Found,
+        ImportPlan,
+        Located,
+        PlannedLabel,
+        Target,
+    )
+    from ..engine.label_sources import FileFacts, RawRow
 
 translate = QCoreApplication.translate
 
@@ -59,6 +77,34 @@ class Looks:
 
 
 NO_LOOKS = Looks({}, {})
+
+READING = 0.8
+"""Share of the time of a reading that the file takes."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be read of a source."""
+
+    crs_of: Mapping[str, str]
+    """CRS by layer."""
+    fields: Tuple[str, ...]
+    """To be kept: those of `columns`, and others that may take their place."""
+    columns: Columns
+    expected: int = 0
+    """About how many features there are."""
+    colors: Mapping[str, str] = field(default_factory=dict)
+    """Of values, where the source has them apart from its features."""
+    looks: Looks = NO_LOOKS
+
+
+@dataclass(frozen=True)
+class ReadSource:
+    """What was read of a source."""
+
+    found: Found
+    located: Optional[Located] = None
+    """What other fields can be taken of without reading anew."""
 
 
 # --- what there is to choose from
@@ -90,14 +136,14 @@ def raster_path(project: QgsProject, layer_id: str) -> str:
     return layers.file_of(layer) if layer is not None else ""
 
 
-def looks_of(project: QgsProject, layer_id: str, field: str = "") -> Looks:
+def looks_of(project: QgsProject, layer_id: str, class_field: str = "") -> Looks:
     """Return how a layer names and paints classes: of a field, or of a raster's values."""
     layer = project.mapLayer(layer_id)
     if isinstance(layer, QgsRasterLayer):
         return _raster_looks(layer)
     renderer = layer.renderer() if isinstance(layer, QgsVectorLayer) else None
     if not isinstance(renderer, QgsCategorizedSymbolRenderer) or (
-        renderer.classAttribute().strip('"') != field
+        renderer.classAttribute().strip('"') != class_field
     ):
         return NO_LOOKS
     names: Dict[str, str] = {}
@@ -143,40 +189,49 @@ def peek_layer(layer: QgsVectorLayer) -> EngineTask:
     return EngineTask(translate("LabelExchange", "Looking what the layer has"), work)
 
 
-def read_file(
-    facts: FileFacts, wanted: Sequence[LayerFacts], columns: Columns, crs: str
-) -> EngineTask:
-    """Return the task that reads layers of a file: gives `Found`. `crs` is for those that have none."""
-    from ..engine import label_mapping, label_sources  # noqa: PLC0415 - light plugin load
+def read_file(facts: FileFacts, asked: Asked) -> EngineTask:
+    """Return the task that reads layers of a file: gives `ReadSource`."""
+    from ..engine import label_sources  # noqa: PLC0415 - light plugin load
 
-    crs_of = {each.name: each.crs or crs for each in wanted}
-    expected = sum(max(each.rows, 0) for each in wanted)
+    def rows() -> Iterator[Tuple[str, RawRow]]:
+        return label_sources.read(facts.path, list(asked.crs_of), asked.fields)
 
-    def work(report: Report) -> Found:
-        rows = label_sources.read(facts.path, list(crs_of), columns.names)
-        return label_mapping.gather(rows, crs_of, facts.colors, report, expected)
+    return _reading(rows, asked)
+
+
+def read_layer(layer: QgsVectorLayer, asked: Asked, *, selected_only: bool) -> EngineTask:
+    """Return the task that reads a layer of the project: gives `ReadSource`."""
+    source, (name,) = QgsVectorLayerFeatureSource(layer), tuple(asked.crs_of)
+    request = QgsFeatureRequest()
+    if selected_only:
+        request.setFilterFids(layer.selectedFeatureIds())
+    indices = [layer.fields().lookupField(each) if each else -1 for each in asked.fields]
+
+    def rows() -> Iterator[Tuple[str, RawRow]]:
+        return ((name, row) for row in _rows(source, request, indices))
+
+    return _reading(rows, asked)
+
+
+def read_again(located: Located, asked: Asked) -> EngineTask:
+    """Return the task that takes other fields of what was read: gives `ReadSource`."""
+    from ..engine import label_mapping  # noqa: PLC0415 - light plugin load
+
+    def work(report: Report) -> ReadSource:
+        found = label_mapping.found_in(located, asked.columns, asked.colors, report)
+        return ReadSource(_named(found, asked.looks), located)
 
     return EngineTask(translate("LabelExchange", "Reading labels"), work)
 
 
-def read_layer(
-    layer: QgsVectorLayer, columns: Columns, crs: str, looks: Looks, *, selected_only: bool
-) -> EngineTask:
-    """Return the task that reads a layer of the project: gives `Found`."""
+def _reading(rows: Callable[[], Iterator[Tuple[str, RawRow]]], asked: Asked) -> EngineTask:
     from ..engine import label_mapping  # noqa: PLC0415 - light plugin load
 
-    source, name = QgsVectorLayerFeatureSource(layer), layer.name()
-    crs_of = {name: _crs(layer) or crs}
-    request = QgsFeatureRequest()
-    if selected_only:
-        request.setFilterFids(layer.selectedFeatureIds())
-    expected = layer.selectedFeatureCount() if selected_only else int(layer.featureCount())
-    indices = [layer.fields().lookupField(each) if each else -1 for each in columns.names]
-
-    def work(report: Report) -> Found:
-        rows = ((name, row) for row in _rows(source, request, indices))
-        found = label_mapping.gather(rows, crs_of, looks.colors, report, expected)
-        return _named(found, looks)
+    def work(report: Report) -> ReadSource:
+        reading, telling = part(report, 0.0, READING), part(report, READING, 1.0)
+        located = label_mapping.locate(rows(), asked.crs_of, asked.fields, reading, asked.expected)
+        found = label_mapping.found_in(located, asked.columns, asked.colors, telling)
+        return ReadSource(_named(found, asked.looks), located)
 
     return EngineTask(translate("LabelExchange", "Reading labels"), work)
 
@@ -184,13 +239,13 @@ def read_layer(
 def sample(
     path: str, per_class: int, edge_px: int, extent: Optional[Extent], looks: Looks
 ) -> EngineTask:
-    """Return the task that chooses points of a class raster: gives `Found`."""
+    """Return the task that chooses points of a class raster: gives `ReadSource`."""
     from ..engine import label_sample  # noqa: PLC0415 - light plugin load
 
     request = label_sample.SampleRequest(path, per_class, edge_px, extent)
 
-    def work(report: Report) -> Found:
-        return _named(label_sample.sample(request, report).found(), looks)
+    def work(report: Report) -> ReadSource:
+        return ReadSource(_named(label_sample.sample(request, report).found(), looks))
 
     return EngineTask(translate("LabelExchange", "Choosing points"), work)
 
@@ -215,22 +270,21 @@ def plan(store: LabelStore, found: Found, targets: Mapping[str, Target], year: i
     return EngineTask(translate("LabelExchange", "Looking what will happen"), work)
 
 
-def carry_out(store: LabelStore, wanted: ImportPlan) -> int:
-    """Make the classes and labels of a plan, as one step of undo; return how many labels.
+def carrying_out(store: LabelStore, wanted: ImportPlan) -> LabelWriting:
+    """Return what makes the classes and labels of a plan, as one step of undo, once it is started."""
 
-    Raises: NotWritable.
-    """
-    labels: List[NewLabel] = []
-    with store.one_step(label_words.imported(len(wanted.labels))):
-        made = store.add_classes(wanted.new_classes) if wanted.new_classes else ()
-        ids = {each.name.casefold(): each.id for each in (*made, *store.classes)}
-        for each in wanted.labels:
-            geometry = QgsGeometry()
-            geometry.fromWkb(each.wkb)
-            class_id = each.class_id or ids[each.class_name.casefold()]
-            labels.append(NewLabel(geometry, class_id, each.year, each.note, each.confidence))
-        store.add_labels(labels)
-    return len(labels)
+    def made(ids: Mapping[str, int]) -> Iterator[NewLabel]:
+        return (_new_label(each, ids) for each in wanted.labels)
+
+    number = len(wanted.labels)
+    return store.adding(made, number, wanted.new_classes, label_words.imported(number))
+
+
+def _new_label(label: PlannedLabel, ids: Mapping[str, int]) -> NewLabel:
+    geometry = QgsGeometry()
+    geometry.fromWkb(label.wkb)
+    class_id = label.class_id or ids[label.class_name.casefold()]
+    return NewLabel(geometry, class_id, label.year, label.note, label.confidence)
 
 
 def export(store: LabelStore, path: str) -> EngineTask:

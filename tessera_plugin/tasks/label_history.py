@@ -9,6 +9,7 @@ wrote to the file is a step like any other, so no step ever meets a file that it
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import List, Optional
 
 from ..values import LabelChange
@@ -27,7 +28,7 @@ class Step:
     text: str
     change: LabelChange
 
-    @property
+    @cached_property
     def weight_bytes(self) -> int:
         """About what it takes of the memory."""
         shapes = {

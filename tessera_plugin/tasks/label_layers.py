@@ -40,9 +40,19 @@ class LabelLayers:
         self._to_draw: Set[str] = set()
         self._to_count: Set[str] = set()
         self._selected: Dict[str, List[int]] = {}
+        self._places: Dict[str, layers.Place] = {}
+        """Where the layers of the file before were, by table."""
 
     def use(self, path: str) -> None:
-        """Show another file from now on."""
+        """Show another file from now on: its layers take the place of those of the one before.
+
+        Layers that the person added stay, and those with edits that are not saved.
+        """
+        project = self._project
+        if project is not None and not sip.isdeleted(project) and path != self._path:
+            dirty = project.isDirty()
+            self._places.update(layers.remove(project, self._ours()))
+            project.setDirty(dirty)
         self._path, self._known = path, set()
         self._to_draw, self._to_count = set(TABLES), set(TABLES)
 
@@ -60,6 +70,11 @@ class LabelLayers:
         for table in TABLES:
             self._show(project, table, classes, hidden)
         project.setDirty(dirty)  # all is in the label file: nothing to save
+
+    def are_in(self, project: QgsProject) -> bool:
+        """Whether each table has a layer in a project."""
+        shown = project.mapLayers().values()
+        return all(any(shows(each, self._path, table) for each in shown) for table in TABLES)
 
     def select(self, feature_ids: Dict[str, List[int]]) -> None:
         """Select labels on the layers that show them."""
@@ -89,7 +104,7 @@ class LabelLayers:
         self._project = project
         if not self._shown(table):
             layer = QgsVectorLayer(uri(self._path, table), _layer_name(table), "ogr")
-            layers.add(project, layer, table)
+            layers.add(project, layer, table, self._places.pop(table, None))
         style = repr((tuple(classes), sorted(hidden)))
         for layer in self._shown(table):
             is_new = layer.id() not in self._known
@@ -110,6 +125,13 @@ class LabelLayers:
         layer.afterCommitChanges.connect(self._edited)
         if not layer.isEditable():
             _reload(layer)
+
+    def _ours(self) -> List[QgsVectorLayer]:
+        """Return the layers that were added here and can go."""
+        found = (each for table in TABLES for each in self._shown(table))
+        return [
+            each for each in found if each.customProperty(layers.ROLE) and not each.isModified()
+        ]
 
     def _shown(self, table: str) -> List[QgsVectorLayer]:
         if self._project is None or sip.isdeleted(self._project):

@@ -4,10 +4,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import struct
 from collections import Counter
-from dataclasses import dataclass
-from typing import Container, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import (
+    Container,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from qgis.core import QgsGeometry, QgsPointXY, QgsRectangle, QgsWkbTypes
 
@@ -18,19 +29,18 @@ EQUATOR_M, ECCENTRICITY_2 = 6_378_137.0, 0.00669437999
 
 _POINT = QgsWkbTypes.geometryType(QgsWkbTypes.Type.Point)
 _POLYGON = QgsWkbTypes.geometryType(QgsWkbTypes.Type.Polygon)
+_WKB_POINT = 1
+_AS_KEPT = (QgsWkbTypes.Type.Point, QgsWkbTypes.Type.Polygon)
 
 Pair = Tuple[Optional[StoredLabel], Optional[StoredLabel]]
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a label is."""
+_Place = Tuple[float, float, float, float, int]
+"""West, south, east, north of a label, and its pixels: a plain tuple, as there may be many.
 
-    west: float
-    south: float
-    east: float
-    north: float
-    pixels: int
+The garbage collector looks through all objects but such tuples, and the window stands still
+meanwhile.
+"""
 
 
 class LabelRows:
@@ -57,6 +67,17 @@ class LabelRows:
     def pick(self, keys: Iterable[str]) -> List[StoredLabel]:
         """Return those of the labels that are there, each once."""
         return [self._labels[key] for key in dict.fromkeys(keys) if key in self._labels]
+
+    def after(self, pairs: Sequence[Pair]) -> LabelRows:
+        """Return what `apply` would make of them, with the numbers that are asked at once.
+
+        On any thread, as long as these stay as they are.
+        """
+        made = LabelRows()
+        made._labels, made._places = dict(self._labels), dict(self._places)
+        made.apply(pairs)
+        _ = made.counts, made.years, made.pixels
+        return made
 
     def apply(self, pairs: Sequence[Pair]) -> None:
         """Replace labels as they were before by what they are after."""
@@ -95,7 +116,7 @@ class LabelRows:
     @property
     def pixels(self) -> Mapping[int, int]:
         """About how many pixels the labels of each class id have."""
-        return self._once("pixels", ((e.class_id, self._places[e.key].pixels) for e in self))
+        return self._once("pixels", ((e.class_id, self._places[e.key][4]) for e in self))
 
     def _once(self, name: str, numbers: Iterable[Tuple[int, int]]) -> Mapping[int, int]:
         if name not in self._told:
@@ -107,9 +128,16 @@ class LabelRows:
 
     # --- places
 
-    def keys_in(self, area: QgsRectangle, but: Container[int] = ()) -> Tuple[str, ...]:
-        """Return the keys of the labels that touch an area, points first, `but` some classes."""
-        return tuple(key for key, _ in self._touching(area, but))
+    def keys_in(
+        self, area: QgsRectangle, but: Container[int] = (), most: Optional[int] = None
+    ) -> Tuple[str, ...]:
+        """Return the keys of the labels that touch an area, points first, `but` some classes.
+
+        Of more than `most` the first ones are looked for, and no others.
+        """
+        points = tuple(itertools.islice(self._points_in(area, but), most))
+        left = None if most is None else most - len(points)
+        return points + tuple(itertools.islice(self._polygons_in(area, but), left))
 
     def at(self, area: QgsRectangle, but: Container[int] = ()) -> Optional[Tuple[str, QgsGeometry]]:
         """Return key and geometry of the label nearest to the middle of an area, if one is in it.
@@ -117,33 +145,34 @@ class LabelRows:
         A point goes before the polygon it lies on.
         """
         middle = QgsGeometry.fromPointXY(QgsPointXY(area.center()))
-        found = self._touching(area, but)
+        found = ((key, geometry_of(self._labels[key])) for key in self.keys_in(area, but))
         return min(
             found,
             key=lambda each: (each[1].type() != _POINT, each[1].distance(middle)),
             default=None,
         )
 
-    def _touching(self, area: QgsRectangle, but: Container[int]) -> List[Tuple[str, QgsGeometry]]:
+    def _points_in(self, area: QgsRectangle, but: Container[int]) -> Iterator[str]:
+        near = self._near(area)
+        return (key for key, label in near if label.table == POINTS and label.class_id not in but)
+
+    def _polygons_in(self, area: QgsRectangle, but: Container[int]) -> Iterator[str]:
+        for key, label in self._near(area):
+            is_meant = label.table != POINTS and label.class_id not in but
+            if is_meant and (self._is_within(key, area) or geometry_of(label).intersects(area)):
+                yield key
+
+    def _near(self, area: QgsRectangle) -> Iterator[Tuple[str, StoredLabel]]:
+        """Yield the labels whose boxes touch an area."""
         west, south, east, north = (
             area.xMinimum(), area.yMinimum(), area.xMaximum(), area.yMaximum(),
         )  # fmt: skip
-        near = [
-            key
-            for key, at in self._places.items()
-            if at.west <= east and at.east >= west and at.south <= north and at.north >= south
-        ]
-        points, others = [], []
-        for key in near:
-            label = self._labels[key]
-            if label.class_id in but:
-                continue
-            shape = geometry_of(label)
-            if label.table == POINTS:
-                points.append((key, shape))
-            elif shape.intersects(area):
-                others.append((key, shape))
-        return points + others
+        for key, at in self._places.items():
+            if at[0] <= east and at[2] >= west and at[1] <= north and at[3] >= south:
+                yield key, self._labels[key]
+
+    def _is_within(self, key: str, area: QgsRectangle) -> bool:
+        return area.contains(QgsRectangle(*self._places[key][:4]))
 
 
 def geometry_of(label: StoredLabel) -> QgsGeometry:
@@ -158,18 +187,23 @@ def wkb_of(geometry: QgsGeometry) -> bytes:
 
     Raises: ValueError for anything else.
     """
+    if geometry.wkbType() in _AS_KEPT and not geometry.isEmpty():
+        return bytes(geometry.asWkb())
     plain = QgsGeometry(geometry)
     plain.get().dropZValue()
     plain.get().dropMValue()
     if plain.isMultipart():
         plain.convertToSingleType()
     kind = QgsWkbTypes.flatType(plain.wkbType())
-    if kind not in (QgsWkbTypes.Type.Point, QgsWkbTypes.Type.Polygon) or plain.isEmpty():
+    if kind not in _AS_KEPT or plain.isEmpty():
         raise ValueError(f"a label is a point or a polygon, not {geometry.asWkt(3)[:80]}")
     return bytes(plain.asWkb())
 
 
 def _place(label: StoredLabel) -> _Place:
+    if label.wkb[1] == _WKB_POINT:
+        lon, lat = struct.unpack_from("<2d", label.wkb, 5)
+        return lon, lat, lon, lat, 1
     geometry = geometry_of(label)
     box = geometry.boundingBox()
     west, south, east, north = box.xMinimum(), box.yMinimum(), box.xMaximum(), box.yMaximum()
@@ -177,7 +211,7 @@ def _place(label: StoredLabel) -> _Place:
     if geometry.type() == _POLYGON:
         square_m = geometry.area() * _square_degree_m2((south + north) / 2)
         pixels = max(1, round(square_m / PIXEL_M**2))
-    return _Place(west, south, east, north, pixels)
+    return west, south, east, north, pixels
 
 
 def _square_degree_m2(latitude: float) -> float:

@@ -11,16 +11,20 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from qgis.core import QgsGeometry, QgsRectangle
 
 from ..errors import NotWritable
-from ..values import LandClass, StoredClass, StoredLabel
+from ..progress import Report
+from ..values import LabelChange, LandClass, StoredClass, StoredLabel
 from . import label_words
-from .label_core import LabelCore, free_color
+from .label_core import free_color
 from .label_file import default_path
+from .label_history import Step
 from .label_rows import geometry_of, wkb_of
+from .label_steps import MANY, LabelSteps
+from .label_writing import LabelWriting
 
 __all__ = ["LabelStore", "NewLabel", "StoredLabel", "default_path"]
 
@@ -38,12 +42,15 @@ class NewLabel:
     """Percent."""
 
 
-class LabelStore(LabelCore):
+class LabelStore(LabelSteps):
     """Labels and their classes in one GeoPackage.
 
     Every call that changes something has changed the file when it returns, as one transaction, and
     is one step of undo; where the file takes no changes it raises NotWritable and nothing is other
     than before. What somebody else wrote to the file meanwhile is taken over first, as a step too.
+
+    What changes MANY labels, but for `add_labels`, is begun when the call returns, and `changed` tells
+    when it is done: then it is in the file as one transaction, or `not_written` has told why not.
     """
 
     # --- classes
@@ -61,12 +68,7 @@ class LabelStore(LabelCore):
 
         Returns those that were made. Raises: NotWritable.
         """
-        taken = {each.name.casefold() for each in self.classes}
-        fresh: List[Tuple[str, str]] = []
-        for name, color in wanted:
-            if name.casefold() not in taken:
-                taken.add(name.casefold())
-                fresh.append((name, color))
+        fresh = self._fresh(wanted)
         return self._add_classes(fresh) if fresh else ()
 
     def rename_class(self, class_id: int, name: str) -> None:
@@ -159,9 +161,12 @@ class LabelStore(LabelCore):
         """
         return self._rows.at(area, self.hidden)
 
-    def keys_in(self, area: QgsRectangle) -> Tuple[str, ...]:
-        """Return the keys of the labels that touch an area, but of those that are not drawn."""
-        return self._rows.keys_in(area, self.hidden)
+    def keys_in(self, area: QgsRectangle, most: Optional[int] = None) -> Tuple[str, ...]:
+        """Return the keys of the labels that touch an area, but of those that are not drawn.
+
+        There are no more of them than `most`.
+        """
+        return self._rows.keys_in(area, self.hidden, most)
 
     def geometry(self, key: str) -> QgsGeometry:
         """Return where a label is, in degrees; empty if there is no such label."""
@@ -179,26 +184,49 @@ class LabelStore(LabelCore):
     def add_labels(self, wanted: Sequence[NewLabel]) -> Tuple[str, ...]:
         """Write labels, all or none of them; return their keys in that order.
 
-        Raises: NotWritable.
+        They are there when it returns, however many they are: see `adding`. Raises: NotWritable.
         """
         self._ready()
         for class_id in {each.class_id for each in wanted}:
             self._class(class_id)
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        made = [
-            StoredLabel(
-                str(uuid.uuid4()),
-                each.class_id,
-                each.year,
-                wkb_of(each.geometry),
-                each.note,
-                each.confidence,
-                now,
-            )
-            for each in wanted
-        ]
-        self._do(label_words.labels(made, self.classes), [(None, label) for label in made])
+        now = _now()
+        made = [_stored(each, now) for each in wanted]
+        text, pairs = label_words.labels(made, self.classes), [(None, label) for label in made]
+        self._do(text, pairs, at_once=True)
         return tuple(label.key for label in made)
+
+    def adding(
+        self,
+        make: Callable[[Mapping[str, int]], Iterable[NewLabel]],
+        number: int,
+        new_classes: Sequence[Tuple[str, str]] = (),
+        text: str = "",
+    ) -> LabelWriting:
+        """Return what adds a number of labels on the side, with classes for them, once it is started.
+
+        `make` gives the labels, by the ids of all classes by their names, casefolded; it is called
+        on another thread. `new_classes` (name, colour) whose names are there already are not made.
+        All is one transaction and one step, called `text`; a cancel leaves nothing of it behind.
+        """
+
+        def made(report: Report) -> Step:
+            fresh = self._made(self._fresh(new_classes))
+            classes = (*self._classes, *(StoredClass(each) for each in fresh))
+            ids = {each.land_class.name.casefold(): each.land_class.id for each in classes}
+            known, now = frozenset(ids.values()), _now()
+            labels: List[StoredLabel] = []
+            for each in make(ids):
+                if len(labels) % MANY == 0:
+                    report(len(labels) / max(number, 1), "Making labels")
+                if each.class_id not in known:
+                    raise NotWritable(self._path, "the class is gone")
+                labels.append(_stored(each, now))
+            known_classes = [each.land_class for each in classes]
+            pairs = tuple((None, label) for label in labels)
+            told = text or label_words.labels(labels, known_classes)
+            return Step(told, LabelChange(self._classes, classes, pairs))
+
+        return self._on_the_side(made, self._note, self._ensure_file)
 
     def remove_label(self, key: str) -> None:
         """Remove a label. Raises: NotWritable."""
@@ -249,13 +277,28 @@ class LabelStore(LabelCore):
 
     def _add_classes(self, wanted: Sequence[Tuple[str, str]]) -> Tuple[LandClass, ...]:
         self._ensure_file()
+        made = self._made(wanted)
+        classes = (*self._classes, *(StoredClass(each) for each in made))
+        self._do(label_words.classes_added(made), classes=classes)
+        return tuple(made)
+
+    def _fresh(self, wanted: Sequence[Tuple[str, str]]) -> List[Tuple[str, str]]:
+        """Return those names and colours whose names no class has, each name once."""
+        taken = {each.name.casefold() for each in self.classes}
+        fresh: List[Tuple[str, str]] = []
+        for name, color in wanted:
+            if name.casefold() not in taken:
+                taken.add(name.casefold())
+                fresh.append((name, color))
+        return fresh
+
+    def _made(self, wanted: Sequence[Tuple[str, str]]) -> List[LandClass]:
+        """Return new classes, with ids that were never given before."""
         made: List[LandClass] = []
         for number, (name, color) in enumerate(wanted, self._next_class_id):
             known = (*self.classes, *made)
             made.append(LandClass(number, name, color or free_color(known)))
-        classes = (*self._classes, *(StoredClass(each) for each in made))
-        self._do(label_words.classes_added(made), classes=classes)
-        return tuple(made)
+        return made
 
     def _change_class(self, before: StoredClass, after: LandClass, text: str) -> None:
         self._do(text, classes=self._with(before, replace(before, land_class=after)))
@@ -268,3 +311,14 @@ class LabelStore(LabelCore):
         if not found:  # somebody else removed it meanwhile
             raise NotWritable(self._path, "the class is gone")
         return found[0]
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _stored(label: NewLabel, now: str) -> StoredLabel:
+    return StoredLabel(
+        str(uuid.uuid4()), label.class_id, label.year, wkb_of(label.geometry), label.note,
+        label.confidence, now,
+    )  # fmt: skip

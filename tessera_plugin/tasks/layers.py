@@ -126,6 +126,13 @@ def release(project: QgsProject, files: Iterable[str]) -> Mapping[str, Place]:
     return places
 
 
+def remove(project: QgsProject, gone: Sequence[QgsMapLayer]) -> Mapping[str, Place]:
+    """Remove layers; return the places by role that they had together."""
+    places = {str(each.customProperty(ROLE)): _place(project, each) for each in gone}
+    project.removeMapLayers([each.id() for each in gone])
+    return {role: place for role, place in places.items() if place is not None}
+
+
 def file_of(layer: QgsMapLayer) -> str:
     """Return the file a layer shows; empty if it shows none."""
     parts = QgsProviderRegistry.instance().decodeUri(layer.providerType(), layer.source())

@@ -25,7 +25,6 @@ from .session import Session
 
 if TYPE_CHECKING:
     from ..engine.instant_loop import InstantLoop, LivePicture, LiveState, LoopRequest, News
-    from ..engine.labels import Labels
     from ..engine.view_cells import SomeCells
 
 MODES = CLASSES, UNCERTAINTY, NOVELTY = ("classes", "uncertainty", "novelty")
@@ -60,7 +59,7 @@ class Frame:
 class _Wanted:
     """What is asked of the thread."""
 
-    labels: Labels
+    labels: snapshot.LabelsNow
     dataset: str
     depth: int
     year: int
@@ -68,6 +67,7 @@ class _Wanted:
     sampling_px: int
     view: Optional[View] = None
     extent: Optional[Extent] = None
+    focus: Optional[Tuple[float, float]] = None
     mode: str = CLASSES
     hidden: FrozenSet[int] = frozenset()
     arrived: int = 0
@@ -85,6 +85,8 @@ class LiveLoop(QObject):
     """`LiveState`, after every training."""
     drawn = pyqtSignal(object)
     """`Frame`, the newest one."""
+    outdated = pyqtSignal()
+    """What was drawn is of another dataset, year or archive than is chosen now."""
     failed = pyqtSignal(object)
     """An exception that nobody expected; the next change is a new try."""
 
@@ -95,9 +97,10 @@ class LiveLoop(QObject):
         self._is_closed = False
         self._view: Optional[View] = None
         self._extent: Optional[Extent] = None
+        self._focus: Optional[Tuple[float, float]] = None
         self._mode = CLASSES
         self._arrived = 0
-        self._labels: Optional[Labels] = None
+        self._labels: Optional[snapshot.LabelsNow] = None
         self._place: Optional[Tuple[object, ...]] = None
         self._access: Optional[Access] = None
         self._state: Optional[LiveState] = None
@@ -150,12 +153,18 @@ class LiveLoop(QObject):
         self._view = self._extent = None
         self._worker.release()
 
-    def set_view(self, view: Optional[View], extent: Optional[Extent]) -> None:
+    def set_view(
+        self,
+        view: Optional[View],
+        extent: Optional[Extent],
+        focus: Optional[Tuple[float, float]] = None,
+    ) -> None:
         """Look at another part of the map; None where it shows no place on earth.
 
-        The extent is the view's, as `snapshot.extent_of` gives it.
+        The extent is the view's, as `snapshot.extent_of` gives it. What lies near `focus` comes
+        first: a place of the view from its left and its top, 0 to 1; its middle if left out.
         """
-        self._view, self._extent = view, extent
+        self._view, self._extent, self._focus = view, extent, focus
         self._ask()
 
     def set_mode(self, mode: str) -> None:
@@ -189,6 +198,7 @@ class LiveLoop(QObject):
     def _settings_changed(self) -> None:
         if self._place is None or self._place != self._place_now():
             self._place = None
+            self.outdated.emit()
             self._ask()
 
     def _place_now(self) -> Tuple[object, ...]:
@@ -201,15 +211,15 @@ class LiveLoop(QObject):
         if self._is_closed or not self._is_running or not session.is_warm:
             return
         if self._labels is None:
-            self._labels = snapshot.labels_of(session.labels)
+            self._labels = snapshot.LabelsNow(session.labels)
         if self._place is None or self._access is None:
             self._place, self._access = self._place_now(), session.access()
         settings, store = session.settings, session.labels
         self._worker.ask(
             _Wanted(
                 self._labels, session.dataset.key, session.depth, settings.year, self._access,
-                settings.max_px_per_polygon, self._view, self._extent, self._mode, store.hidden,
-                self._arrived, store.revision, time.monotonic(),
+                settings.max_px_per_polygon, self._view, self._extent, self._focus, self._mode,
+                store.hidden, self._arrived, store.revision, time.monotonic(),
             )
         )  # fmt: skip
 
@@ -350,9 +360,9 @@ def _request(wanted: _Wanted) -> LoopRequest:
     if view is not None and extent is not None:
         seen = ScreenView(extent, view.extent, view.width, view.height)
     return LoopRequest(
-        wanted.dataset, wanted.depth, wanted.year, wanted.access, wanted.labels, seen,
+        wanted.dataset, wanted.depth, wanted.year, wanted.access, wanted.labels(), seen,
         wanted.mode, wanted.hidden, wanted.arrived, wanted.revision,
-        SampleParams(max_px_per_polygon=wanted.sampling_px),
+        SampleParams(max_px_per_polygon=wanted.sampling_px), wanted.focus,
     )  # fmt: skip
 
 

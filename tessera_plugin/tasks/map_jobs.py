@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Iterator, Mapping, Optional, Sequence, Tuple
 
 from qgis.core import QgsProject
 from qgis.PyQt.QtCore import QCoreApplication
@@ -147,13 +147,32 @@ def publish(staged: StagedMap, project: Optional[QgsProject], title: str = "") -
     `title` is the name of its layer; empty for that of a map made by a head.
     Raises: NotWritable, DiskFull.
     """
+    published = name(staged)
+    if project is not None:
+        map_layers.show(project, published.result, published.places, title)
+    return published.result
+
+
+@dataclass(frozen=True)
+class Published:
+    """A map under its name, which no layer shows yet."""
+
+    result: ClassifyResult
+    places: Mapping[str, layers.Place]
+    """Where the layers were that it replaces, by role."""
+
+
+def name(staged: StagedMap) -> Published:
+    """Give a map its name; layers that showed it are gone. Raises: NotWritable, DiskFull."""
     from ..engine import classify as engine  # noqa: PLC0415 - light plugin load
 
     places = layers.release(QgsProject.instance(), staged.targets)
-    result = engine.publish(staged)
-    if project is not None:
-        map_layers.show(project, result, places, title)
-    return result
+    return Published(engine.publish(staged), places)
+
+
+def shown(published: Published, project: QgsProject) -> Iterator[None]:
+    """Show a map in a project, a layer to each step."""
+    return map_layers.one_by_one(project, published.result, published.places)
 
 
 def areas_path(out: str) -> str:

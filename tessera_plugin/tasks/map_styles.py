@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List, Sequence, Tuple
+from typing import Iterator, List, Sequence, Tuple
 
 from qgis.core import (
     QgsColorRampShader,
@@ -49,16 +49,22 @@ def novelty_map(file: str, name: str) -> QgsRasterLayer:
     return layer
 
 
-def add_probabilities(project: QgsProject, file: str, classes: Sequence[str], year: int) -> None:
-    """Add a layer for each band of a raster of probabilities, in a group of their own, not shown."""
-    title = translate("Jobs", "Probabilities {}").format(year)
+def probabilities(
+    project: QgsProject, file: str, classes: Sequence[str], year: int
+) -> Iterator[None]:
+    """Add a layer for each band of a raster of probabilities, in a group of their own, not shown.
+
+    A layer to each step.
+    """
+    title = translate("Jobs", "{} probabilities").format(year)
     group = _group(project, title)
     for band, name in enumerate(classes, 1):
-        called = translate("Jobs", "Probability of {} {}").format(name, year)
+        called = translate("Jobs", "{} probability {}").format(name, year)
         layer = layers.confidence_map(file, layers.free_name(project, called, file), band)
         layer.setCustomProperty(layers.ROLE, layers.PROBABILITY)
         project.addMapLayer(layer, False)
         group.addLayer(layer).setExpanded(False)
+        yield
 
 
 def polygon_layers(file: str, name: str) -> List[QgsVectorLayer]:

@@ -107,4 +107,4 @@ def publish(staged: StagedMap, project: Optional[QgsProject], plan: ModelPlan) -
 
     Raises: NotWritable, DiskFull.
     """
-    return map_jobs.publish(staged, project, f"{plan.name} {plan.year}")
+    return map_jobs.publish(staged, project, f"{plan.year} {plan.name}")

@@ -12,7 +12,6 @@ import contextlib
 import csv
 import io
 import re
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
@@ -20,7 +19,7 @@ from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, 
 from qgis.PyQt.QtCore import QCoreApplication
 
 from .. import paths
-from ..errors import ClassListUnreadable, NotWritable
+from ..errors import ClassListUnreadable
 
 SCHEMES = paths.RESOURCES / "schemes"
 
@@ -98,21 +97,15 @@ def read(path: str) -> Tuple[NamedColor, ...]:
 
 
 def write(path: str, classes: Iterable[NamedColor]) -> None:
-    """Write classes as CSV, whole or not at all. Raises: NotWritable."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.stem}-{uuid.uuid4().hex[:8]}.csv")
-    try:
-        # the mark at the start is what spreadsheets tell UTF-8 by
-        with temporary.open("w", encoding="utf-8-sig", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(("name", "color"))
-            writer.writerows(classes)
-        temporary.replace(target)
-    except OSError as error:
-        raise NotWritable(path, error.strerror or str(error)) from error
-    finally:
-        with contextlib.suppress(OSError):  # the usual case: it has been renamed
-            temporary.unlink()
+    """Write classes as CSV, whole or not at all. Raises: NotWritable, DiskFull."""
+    from ..engine import whole_files  # noqa: PLC0415 - light plugin load
+
+    rows = io.StringIO(newline="")
+    writer = csv.writer(rows)
+    writer.writerow(("name", "color"))
+    writer.writerows(classes)
+    # the mark at the start is what spreadsheets tell UTF-8 by
+    whole_files.write_bytes(path, rows.getvalue().encode("utf-8-sig"))
 
 
 # --- inside

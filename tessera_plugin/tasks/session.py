@@ -16,7 +16,7 @@ from .. import paths
 from .. import settings as settings_module
 from ..settings import Settings, Store
 from ..values import Access, Dataset
-from . import snapshot
+from . import garbage, snapshot
 from .base import TaskBox
 from .compute import Compute
 from .environment import AddOn
@@ -121,19 +121,35 @@ class Session(QObject):
         self.project_generation += 1
 
     def _import_engine(self) -> None:
-        from ..engine import (  # noqa: F401, PLC0415
-            classify,
-            coverage,
-            dpixels,
-            embeddings,
-            encode,
-            explore,
-            explore_view,
-            live,
-            picture,
-            similar_view,
-            training,
-        )
+        with garbage.held_back():
+            from ..engine import (  # noqa: F401, PLC0415
+                brush,
+                classify,
+                cluster_labels,
+                clusters,
+                coverage,
+                dpixels,
+                embeddings,
+                encode,
+                explore,
+                explore_view,
+                head_comparison,
+                head_library,
+                instant_loop,
+                label_files,
+                label_places,
+                label_problems,
+                label_sources,
+                learning_curve,
+                live,
+                map_areas,
+                map_years,
+                next_places,
+                picture,
+                point_years,
+                similar_view,
+                training,
+            )
 
         self.is_warm = True
         with contextlib.suppress(RuntimeError):  # the plugin may have gone meanwhile

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Tuple
+from typing import TYPE_CHECKING, Optional, Tuple
 
 from qgis.core import QgsCoordinateReferenceSystem, QgsRectangle
 
@@ -77,10 +77,26 @@ def download_bytes(settings: Settings, dataset: Dataset, depth: int, extent: Ext
 
 def labels_of(store: LabelStore) -> Labels:
     """Return all labels of the store as one value."""
-    from ..engine.samples import Label, Labels  # noqa: PLC0415 - light plugin load
+    return LabelsNow(store)()
 
-    items = tuple(Label(each.wkb, each.class_id, each.key) for each in store.labels())
-    return Labels(crs="EPSG:4326", classes=store.classes, items=items, source=store.path)
+
+class LabelsNow:
+    """The labels of a store as they were when it was made.
+
+    Thousands of them become a value of the engine's on the thread that asks for it, once.
+    """
+
+    def __init__(self, store: LabelStore) -> None:
+        self._labels, self._classes, self._path = store.labels(), store.classes, store.path
+        self._made: Optional[Labels] = None
+
+    def __call__(self) -> Labels:
+        from ..engine.samples import Label, Labels  # noqa: PLC0415 - light plugin load
+
+        if self._made is None:
+            items = tuple(Label(each.wkb, each.class_id, each.key) for each in self._labels)
+            self._made = Labels("EPSG:4326", self._classes, items, self._path)
+        return self._made
 
 
 def _wrapped(west: float, east: float) -> Tuple[float, float]:

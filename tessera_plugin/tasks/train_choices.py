@@ -26,6 +26,7 @@ class TrainOptions:
     class_weights: bool = True
     noise: float = 0.0
     ensemble: int = 1
+    background: bool = True
     calibrate: bool = True
     min_confidence: int = 0
     """Labels that the person is less sure of, in percent, are not learnt; of ours alone."""

@@ -164,6 +164,67 @@ def test_class_weights_let_a_rare_class_be_found(client, tmp_path):
     assert recall[True] > recall[False] + 0.2
 
 
+def ground_of(folder, data, answers, share):
+    """Return the parameters that let answers for pixels without labels be learnt too."""
+    arrays = {"ground_codes": data.codes, "ground_scales": data.scales, "ground_answers": answers}
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    return {**{name: str(folder / f"{name}.npy") for name in arrays}, "ground_share": share}
+
+
+def test_answers_for_pixels_without_labels_are_learnt_as_far_as_they_count(client, tmp_path):
+    """Two classes, and answers that are the opposite of what the labels say."""
+    data, fresh = blobs(60, classes=2), blobs(400, classes=2, seed=5)
+    params = {**write_samples(tmp_path, data), "epochs": 30}
+    around = blobs(500, classes=2, seed=8)
+    opposite = np.eye(2, dtype=np.float32)[1 - around.labels] * 0.8 + 0.1
+    right = {}
+    for share in (0.0, 0.1, 0.9):
+        client.call("train_mlp", {**params, **ground_of(tmp_path, around, opposite, share)})
+        right[share] = accuracy(tmp_path, fresh)
+    assert right[0.0] > 0.98
+    assert right[0.1] > 0.95
+    assert right[0.9] < 0.05
+
+
+def test_pixels_that_do_not_count_change_nothing_and_those_that_do_the_same_by_seed(
+    client, tmp_path
+):
+    data, around = blobs(48), blobs(300, seed=8)
+    params = {**write_samples(tmp_path, data), "epochs": 4}
+    answers = np.full((300, 6), 1 / 6, np.float32)
+    seen = {}
+    for name, share in (("without", None), ("none", 0.0), ("half", 0.5), ("again", 0.5)):
+        told = {} if share is None else ground_of(tmp_path, around, answers, share)
+        client.call("train_mlp", {**params, **told})
+        seen[name] = load(params["out"])["W1"].tobytes()
+    assert seen["without"] == seen["none"] != seen["half"] == seen["again"]
+
+
+def test_when_to_stop_is_decided_by_pixels_without_labels_as_far_as_they_count(client, tmp_path):
+    """The loss that is told is that of both together."""
+    data, around = blobs(60, noise=2.0), blobs(300, seed=8)
+    params = {**write_samples(tmp_path, data), "epochs": 1, "class_weights": False}
+    answers = np.random.default_rng(0).dirichlet(np.ones(6), 300).astype(np.float32)
+    result = client.call("train_mlp", {**params, **ground_of(tmp_path, around, answers, 0.25)})
+    paths = [tmp_path / name for name in ("weights.npz", "mean.npy", "std.npy")]
+    held_out = np.load(params["validation_index"])
+    said = forward(*paths, data.codes[held_out], data.scales[held_out])
+    of_labels = -np.log(said[np.arange(len(held_out)), data.labels[held_out]]).mean()
+    of_pixels = -(answers * np.log(forward(*paths, around.codes, around.scales))).sum(axis=1).mean()
+    assert result["best_loss"] == pytest.approx(0.75 * of_labels + 0.25 * of_pixels, rel=1e-4)
+
+
+def test_answers_that_do_not_fit_are_refused(client, tmp_path):
+    params = write_samples(tmp_path, blobs(48))
+    answers = np.full((20, 6), 1 / 6, np.float32)
+    for wrong in (answers[:19], answers[:, :5], np.full_like(answers, np.nan)):
+        with pytest.raises(WorkerFailed, match="ground_answers must be 20 rows of 6"):
+            client.call("train_mlp", {**params, **ground_of(tmp_path, blobs(20), wrong, 0.5)})
+    with pytest.raises(WorkerFailed, match="ground_share"):
+        client.call("train_mlp", {**params, **ground_of(tmp_path, blobs(20), answers, 1.0)})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -28,13 +28,13 @@ class Exploring:
         """Open the window; other components as colours make another picture."""
         person = self.person
         self.dock.page(AREA)
-        before = person.canvas.grab().toImage()
+        before = person.screen()
         person.click("exploreButton")
         window = person.find("exploreTabs").window()
         person.wait(window.isVisible, 10, "the Explore window")
         window.move(20, person.window.height() - window.height() - 60)
         self._until_other(before, "colours on the map")
-        before = person.canvas.grab().toImage()
+        before = person.screen()
         popups.key_to(person.find("redCombo"), "Component 4")
         self._until_other(before, "other colours")
         return person.find("redCombo").currentText()
@@ -42,7 +42,7 @@ class Exploring:
     def similarity(self):
         """Click a place: the map shows what is like it."""
         person = self.person
-        before = person.canvas.grab().toImage()
+        before = person.screen()
         self._tab(SIMILARITY)
         person.click("similarityPickButton")
         person.click_canvas(*self.plan["roomy"]["Forest land"])
@@ -106,9 +106,7 @@ class Exploring:
         QApplication.processEvents()
 
     def _until_other(self, before, what):
-        self.person.wait(
-            lambda: difference(before, self.person.canvas.grab().toImage()) > 0.3, 30, what
-        )
+        self.person.wait(lambda: difference(before, self.person.screen()) > 0.3, 30, what)
 
     def _name(self, table, row, name):
         place = table.visualItemRect(table.item(row, 0)).center()

@@ -88,7 +88,7 @@ class Labelling:
         person, before = self.person, self.file.counts()
         person.click("labelToolButton")
         for number, name in enumerate(self._names(), 1):
-            QTest.keyClick(person.canvas, str(number))
+            person.key(str(number))
             for lon, lat in self.plan["points"][name]:
                 person.click_canvas(lon, lat)
         wanted = {name: before.get(name, 0) + len(self.plan["points"][name])
@@ -156,14 +156,14 @@ class Labelling:
         self.shoot("live")
         if right < self.plan["least_live"]:
             raise StepFailed(f"the live map is right at {right} of the places only")
-        pictures = [person.canvas.grab().toImage()]
+        pictures = [person.screen()]
         for words in ("Uncertainty", "Novelty"):
             popups.key_to(mode, words)
             person.wait(
                 lambda words=words: words in self.dock.legends(), 20, f"the legend of {words}"
             )
             person.wait(lambda: self._differs(pictures[-1]), 20, f"a map of {words}")
-            pictures.append(person.canvas.grab().toImage())
+            pictures.append(person.screen())
             if words == "Uncertainty":
                 self.shoot("uncertainty")
         popups.key_to(mode, "Classes")
@@ -173,7 +173,7 @@ class Labelling:
         return [right, person.find("liveState").text()]
 
     def _differs(self, before):
-        return difference(before, self.person.canvas.grab().toImage()) > ANOTHER_MAP
+        return difference(before, self.person.screen()) > ANOTHER_MAP
 
     def _live_is_new(self):
         """Wait until the live map is of all labels there are."""
@@ -199,19 +199,19 @@ class Labelling:
         person.drag_canvas([(lon, lat), here])
         moved = self.file.near(*here)
         self._expect([each["class_name"] for each in moved], [names[0]], "the moved label")
-        QTest.keyClick(person.canvas, "5")
+        person.key("5")
         self._expect(self.file.counts()[names[4]], before[names[4]] + 1, "reclassed labels")
-        QTest.keyClick(person.canvas, Qt.Key.Key_Delete)
+        person.key(Qt.Key.Key_Delete)
         self._expect(sum(self.file.counts().values()), sum(before.values()) - 1, "labels left")
         for _ in range(3):
-            QTest.keyClick(person.canvas, Qt.Key.Key_Z, CTRL)
+            person.key(Qt.Key.Key_Z, CTRL)
         self._expect(self.file.counts(), before, "labels after three undos")
         self._expect(len(self.file.near(lon, lat)), 1, "the label in its old place")
         for _ in range(3):
-            QTest.keyClick(person.canvas, Qt.Key.Key_Y, CTRL)
+            person.key(Qt.Key.Key_Y, CTRL)
         self._expect(sum(self.file.counts().values()), sum(before.values()) - 1, "after redo")
         for _ in range(3):
-            QTest.keyClick(person.canvas, Qt.Key.Key_Z, CTRL)
+            person.key(Qt.Key.Key_Z, CTRL)
         self._expect(self.file.counts(), before, "labels after all")
         return before
 
@@ -221,7 +221,7 @@ class Labelling:
         """Go from place to place by the key N and by itself; say by digits what is there."""
         person = self.person
         self._live_is_new()
-        QTest.keyClick(person.canvas, Qt.Key.Key_N)
+        person.key(Qt.Key.Key_N)
         for done in range(number):
             self._is_asked()
             place = person.find("NextPanel")._asked
@@ -229,16 +229,16 @@ class Labelling:
             if done == 1:
                 self.shoot("next")
             name = self.land.at(place.lon, place.lat)
-            QTest.keyClick(person.canvas, str(self._names().index(name) + 1))
+            person.key(str(self._names().index(name) + 1))
             self._expect(len(self.file.rows()), known + 1, "labels after an answer")
             labelled = self.file.near(place.lon, place.lat)
             self._expect([each["class_name"] for each in labelled], [name], "the answer")
             if not person.find("nextGoOnCheck").isChecked():
                 person.wait(lambda: person.find("nextPlaceButton").isEnabled(), 20, "a new head")
                 self._live_is_new()
-                QTest.keyClick(person.canvas, Qt.Key.Key_N)
+                person.key(Qt.Key.Key_N)
         self._is_asked()
-        QTest.keyClick(person.canvas, Qt.Key.Key_Escape)
+        person.key(Qt.Key.Key_Escape)
         state = person.find("nextState")
         person.wait(lambda: "marked pixel" not in state.text(), 5, "Esc to leave it")
         return self.file.counts()
@@ -332,7 +332,7 @@ class Labelling:
         self.person.shoot(name, dialog)
 
     def _choose(self, name):
-        QTest.keyClick(self.person.canvas, str(self._names().index(name) + 1))
+        self.person.key(str(self._names().index(name) + 1))
 
     def _names(self):
         table = self.person.find("classTable")

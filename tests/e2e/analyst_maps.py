@@ -13,6 +13,7 @@ from person import StepFailed
 from qgis.PyQt.QtCore import QPoint, Qt
 from qgis.PyQt.QtTest import QTest
 from qgis.PyQt.QtWidgets import QApplication, QScrollArea
+from ticks import not_felt
 
 LEFT = Qt.MouseButton.LeftButton
 BESIDE = {"confidence": 1, "margin": 1, "novelty": 1, "probabilities": 6}
@@ -39,11 +40,11 @@ class Mapping:
     def train_by_blocks(self):
         """Train it again, tested by blocks of ground, which are drawn on the map before."""
         person = self.person
-        bare = person.canvas.grab().toImage()
+        bare = person.screen()
         person.choose("testCombo", "Spatial blocks")
         told = person.find("blockNote")
         person.wait(lambda: "m" in told.text() and "Laying" not in told.text(), 30, "blocks")
-        person.wait(lambda: person.canvas.grab().toImage() != bare, 10, "blocks on the map")
+        person.wait(lambda: person.screen() != bare, 10, "blocks on the map")
         return [told.text(), *self._train()]
 
     def _train(self):
@@ -126,6 +127,7 @@ class Mapping:
         self.shoot("map", whole=True)
         return [told, self._judged(), self._counted(), self._polygons()]
 
+    @not_felt()
     def _judged(self):
         """Look at each file: bands, and of the class maps how much of the land they have right."""
         folder, years = Path(self.plan["map"]).parent, (self.plan["other_year"], self.plan["year"])
@@ -142,10 +144,11 @@ class Mapping:
                     raise StepFailed(f"{kind}_{year} is right at {right} of its pixels only")
             if found[f"map_clean_{year}"][0] < found[f"map_{year}"][0]:
                 raise StepFailed(f"the cleaned copy is worse: {found}")
-            if layer(f"Land cover {year}") is None:
+            if layer(f"{year} land cover") is None:
                 raise StepFailed(f"the map of {year} is not in the project")
         return found
 
+    @not_felt()
     def _polygons(self):
         """Compare the polygons' hectares with the pixels of the cleaned copy they were made of."""
         folder, year = Path(self.plan["map"]).parent, self.plan["year"]
@@ -164,6 +167,7 @@ class Mapping:
             raise StepFailed(f"polygons {drawn} and pixels {counted} are of different areas")
         return len(drawn)
 
+    @not_felt()
     def _counted(self):
         """Return the hectares that the table tells of the later year: those of the map's pixels."""
         table = self.person.find("areaTable")

@@ -86,7 +86,7 @@ class Dock:
         if not tool.isChecked():
             self.person.click("labelToolButton")
         for number, each in enumerate(classes, 1):
-            QTest.keyClick(self.person.canvas, str(number))
+            self.person.key(str(number))
             for lon, lat in each["points"]:
                 self.person.click_canvas(lon, lat)
         counts = [self.text("classTable", row, 3) for row in range(len(classes))]

@@ -13,6 +13,7 @@ from osgeo import gdal, ogr, osr
 from qgis.core import QgsProject
 from qgis.PyQt.QtCore import QPoint
 from qgis.PyQt.QtGui import QColor
+from ticks import not_felt
 
 TABLES = ("label_points", "label_polygons")
 
@@ -23,6 +24,7 @@ class LabelFile:
     def __init__(self, path):
         self.path = path
 
+    @not_felt()
     def rows(self):
         """Return all labels: class, year, note, confidence, geometry as OGR has it."""
         source = ogr.Open(self.path)
@@ -38,6 +40,7 @@ class LabelFile:
     def counts(self):
         return dict(Counter(each["class_name"] for each in self.rows()))
 
+    @not_felt()
     def classes(self):
         """Return names and colours in the person's order."""
         source = ogr.Open(self.path)
@@ -76,6 +79,7 @@ class Land:
         row = math.floor((self._north - y) / self._size)
         return self._names[int(self._numbers[row, math.floor((x - self._west) / self._size)])]
 
+    @not_felt()
     def agreement(self, path):
         """Return the share of a class map's pixels that are right, and how many have a class.
 
@@ -91,6 +95,7 @@ class Land:
         return round(float((found == true)[known].mean()), 3), int(known.sum())
 
 
+@not_felt()
 def class_map(path):
     """Return pixels, class names by value, and geotransform of a class map."""
     raster = gdal.Open(path)
@@ -99,6 +104,7 @@ def class_map(path):
     return band.ReadAsArray(), band.GetCategoryNames(), place
 
 
+@not_felt()
 def screen_agreement(person, places, colors):
     """Return at how many of the places the screen has the class's colour, as a share.
 
@@ -115,6 +121,7 @@ def screen_agreement(person, places, colors):
     return round(right / len(places), 3)
 
 
+@not_felt()
 def difference(before, after, step=7):
     """Return the share of the screen's pixels that differ between two pictures."""
     size = before.size()

@@ -27,36 +27,13 @@ from qgis.PyQt.QtCore import QPoint, Qt, QTimer
 from qgis.PyQt.QtTest import QTest
 from qgis.PyQt.QtWidgets import QApplication, QWidget
 from qgis.utils import iface
+from ticks import Ticks, not_felt
 
 LONLAT = "EPSG:4326"
 
 
 class StepFailed(Exception):
     """Something that a person waited for did not come."""
-
-
-class Ticks:
-    """Longest gap between 10 ms timer ticks: what a person feels as a stutter."""
-
-    def __init__(self):
-        self._timer = QTimer()
-        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
-        self._timer.timeout.connect(self._tick)
-        self._timer.start(10)
-        self._last = time.perf_counter()
-        self._gaps = []
-
-    def restart(self):
-        self._last, self._gaps = time.perf_counter(), []
-
-    def longest_ms(self):
-        running = time.perf_counter() - self._last  # a gap that no tick has ended yet counts too
-        return round(1000 * max([*self._gaps, running]), 1)
-
-    def _tick(self):
-        now = time.perf_counter()
-        self._gaps.append(now - self._last)
-        self._last = now
 
 
 class Steps:
@@ -165,6 +142,16 @@ class Person:
     def rendered(self, settle_ms=400):
         QTest.qWait(settle_ms)
         self.wait(lambda: not self.canvas.isDrawing(), 60, "the map to be drawn")
+
+    def key(self, key, modifier=Qt.KeyboardModifier.NoModifier):
+        """Press a key on the map; then the window has its turn, as with any hand."""
+        QTest.keyClick(self.canvas, key, modifier)
+        QApplication.processEvents()
+
+    def screen(self):
+        """Return what the map shows."""
+        with not_felt():
+            return self.canvas.grab().toImage()
 
     def complaint(self):
         """Return what the plugin warns of in the message bar, or an empty text."""

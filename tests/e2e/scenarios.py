@@ -142,7 +142,7 @@ def upheaval(plan):
 
     dock.classify()
     facts["classify again"] = dock.classify()
-    maps = [each for each in layers() if each.name().startswith("Land cover")]
+    maps = [each for each in layers() if "land cover" in each.name()]
     facts["maps"] = [each.source() for each in maps]
     facts["maps are valid"] = all(each.isValid() for each in maps)
 

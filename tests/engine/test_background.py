@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tessera_plugin.compute.client import WorkerClient
+from tessera_plugin.engine.fitting import WORTH_LABELS, Trainer
 from tessera_plugin.engine.grid import windows_of
 from tessera_plugin.engine.heads import fit_instant
 from tessera_plugin.engine.heads.background import (
@@ -21,8 +23,11 @@ from tessera_plugin.engine.label_sets import joined, taken
 from tessera_plugin.engine.samples import Label, Labels, SampleParams, collect
 from tessera_plugin.engine.surroundings import background_of
 from tessera_plugin.engine.training import TrainParams, fit
+from tessera_plugin.progress import silent
 from tessera_plugin.values import BLOCK_PX, Extent, LandClass, State
 from tests.builders import wkb
+from tests.builders_samples import made
+from tests.compute.helpers import worker_python
 from tests.memory_source import MemorySource, true_classes
 
 DEPTH = 40
@@ -121,6 +126,73 @@ def test_a_background_is_a_seeded_choice_of_valid_pixels():
         Background.of(codes[: FEWEST_PX - 1], scales[: FEWEST_PX - 1])
     both = Background.joined([one, again])
     assert len(both) == MAX_PX
+
+
+# --- an MLP
+
+
+@pytest.fixture(scope="module")
+def worker():
+    client = WorkerClient(worker_python())
+    yield client
+    client.stop()
+
+
+def known_land(per_class, seed=0):
+    """Samples of the land, a pixel per label, with pixels without labels around them."""
+    codes, scales, y = land((per_class,) * 4, seed=seed)
+    places = np.column_stack([y, np.arange(len(y))])
+    samples = made(places, y + 1, values=codes * scales[:, None], known=CLASSES)
+    return replace(samples, background=Background.of(*land((400,) * 4, seed=1)[:2]))
+
+
+def test_an_mlp_of_a_few_labels_is_about_as_good_as_the_instant_head(worker):
+    fresh = known_land(200, seed=2)
+    rights = {}
+    for name, params in {
+        "instant": TrainParams(),
+        "mlp": TrainParams(kind="mlp", epochs=60),
+        "alone": TrainParams(kind="mlp", epochs=60, background=False),
+    }.items():
+        head = fit(known_land(2, seed=11), params, worker=worker)
+        said = head.probabilities(fresh.codes, fresh.scales).argmax(axis=1)
+        rights[name] = (head.class_ids[said] == fresh.class_ids).mean()
+        told = head.training.get("background_share", 0)
+        assert (told > 0.5) == (name == "mlp")
+    assert rights["mlp"] > rights["instant"] - 0.03
+    assert rights["mlp"] > rights["alone"] + 0.03
+
+
+def test_what_is_tested_teaches_nobody(worker):
+    """The instant head behind an MLP has learnt what the MLP learns: the same network comes out
+    whatever the labels of the other rows say."""
+    samples = known_land(6)
+    rows = np.flatnonzero(np.arange(len(samples)) % 3)
+    others = np.setdiff1d(np.arange(len(samples)), rows)
+    mixed = samples.class_ids.copy()
+    mixed[others] = np.roll(mixed[others], 3)
+    params = TrainParams(kind="mlp", epochs=3)
+    first, again, all_of_them = (
+        Trainer.of(replace(samples, class_ids=ids), params, worker).fit(some, silent).weights
+        for ids, some in (
+            (samples.class_ids, rows), (mixed, rows), (mixed, np.arange(len(samples))),
+        )
+    )  # fmt: skip
+    np.testing.assert_array_equal(first["W1"], again["W1"])
+    assert (first["W1"] != all_of_them["W1"]).any()
+
+
+def test_pixels_without_labels_count_the_less_the_more_labels_there_are(worker):
+    """Labels, not their pixels, and each class by itself."""
+    params = TrainParams(kind="mlp", epochs=1, refit=False, test_share=0)
+    for per_class in (1, 2, 5):
+        samples = known_land(2 * per_class)
+        # pairs of pixels are a label each, but for the last class
+        groups = samples.groups // np.where(samples.class_ids < 4, 2, 1)
+        told = fit(replace(samples, groups=groups), params, worker=worker).training
+        counts = np.array([per_class] * 3 + [2 * per_class])
+        expected = (WORTH_LABELS**2 / (WORTH_LABELS**2 + counts**2)).mean()
+        assert told["background_share"] == pytest.approx(expected, abs=1e-4)
 
 
 # --- from a source

@@ -66,6 +66,10 @@ def test_heads_on_the_command_line(tmp_path, capsys, monkeypatch):
     assert (told[path]["name"], told[path]["labels"]) == ("Fields", 12)
     assert "zip" in told[str(tmp_path / "broken.head")]["problem"]
     assert run("export", path, "--out", out)["same_class"] == 4096
+    (tmp_path / "other").mkdir()
+    told = run("import", out, "--into", str(tmp_path / "other"))
+    assert (told["path"], told["name"]) == (str(tmp_path / "other" / "a.head"), "Fields")
+    assert main(["heads", "import", str(tmp_path / "broken.head")]) == 1
     assert main(["heads", "list", str(tmp_path)]) == 0
     assert "“Fields”: instant, 1.1-cambridge, 2024, 12 labels" in capsys.readouterr().out
 

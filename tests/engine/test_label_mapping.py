@@ -197,6 +197,12 @@ def test_the_class_field_is_guessed(tmp_path, fields, rows, chosen):
     assert label_guess.year_field(facts) == next((n for n in fields if n in ("jahr", "year")), "")
 
 
+def test_the_class_field_is_guessed_by_names_alone():
+    assert label_guess.class_name(["fid", "year", "name", "landcover"]) == "landcover"
+    assert label_guess.class_name(["fid", "what_it_is"]) == "what_it_is"
+    assert label_guess.class_name([]) == ""
+
+
 # --- out and in again
 
 

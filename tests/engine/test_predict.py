@@ -1,11 +1,26 @@
 # SPDX-FileCopyrightText: Tessera for QGIS contributors
 # SPDX-License-Identifier: GPL-2.0-or-later
+import contextlib
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tessera_plugin.compute.client import WorkerClient
-from tessera_plugin.engine.heads import Head
-from tessera_plugin.engine.predict import InProcess, chosen, predictor
+from tessera_plugin.engine.heads import Head, mlp
+from tessera_plugin.engine.predict import (
+    PREDICT_PX,
+    TURNS,
+    InProcess,
+    InWorker,
+    Quicker,
+    chosen,
+    predictor,
+)
 from tessera_plugin.progress import Cancelled, silent
 from tessera_plugin.values import LandClass
 from tests.compute.helpers import worker_python
@@ -13,23 +28,38 @@ from tests.compute.helpers import worker_python
 CLASSES = tuple(LandClass(number, f"class {number}", "#102030") for number in (5, 2, 9, 1, 7, 3))
 
 
-def mlp_head(hidden=(256, 128)):
+def mlp_head(hidden=(256, 128), depth=128, classes=CLASSES, temperature=1.0):
     random = np.random.default_rng(0)
-    widths = (128, *hidden, len(CLASSES))
+    weights = network(random, (depth, *hidden, len(classes)))
+    mean = random.normal(0, 0.5, depth).astype(np.float32)
+    std = random.uniform(0.5, 2, depth).astype(np.float32)
+    return Head("test", "mlp", classes, "1.1-cambridge", depth, (2024,), mean, std, weights,
+                temperature=temperature)  # fmt: skip
+
+
+def network(random, widths):
     weights = {}
     for number, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:]), 1):
         weights[f"W{number}"] = random.normal(0, 1.5 / inputs**0.5, (inputs, outputs))
         weights[f"b{number}"] = random.normal(0, 0.1, outputs)
-    weights = {name: array.astype(np.float32) for name, array in weights.items()}
-    mean = random.normal(0, 0.5, 128).astype(np.float32)
-    std = random.uniform(0.5, 2, 128).astype(np.float32)
-    return Head("test", "mlp", CLASSES, "1.1-cambridge", 128, (2024,), mean, std, weights)
+    return {name: array.astype(np.float32) for name, array in weights.items()}
 
 
-def pixels(n=50_000):
+def ensemble(hidden):
+    """A head whose network is the mean of three."""
+    random = np.random.default_rng(4)
+    networks = [network(random, (128, *hidden, len(CLASSES))) for _ in range(3)]
+    return replace(mlp_head(hidden), weights=mlp.averaged(networks))
+
+
+def pixels(n=50_000, depth=128):
     random = np.random.default_rng(1)
-    codes = random.integers(-127, 128, (n, 128), np.int8)
+    codes = random.integers(-127, 128, (n, depth), np.int8)
     return codes, random.uniform(0.01, 0.05, n).astype(np.float32)
+
+
+def everything(probabilities):
+    return (probabilities,)
 
 
 @pytest.fixture(scope="module")
@@ -54,26 +84,103 @@ def test_in_chunks_as_in_one_go():
     assert np.abs(percent.astype(int) - all_percent).max() <= 1
 
 
-@pytest.mark.parametrize("hidden", [(512,), (256, 128)], ids=["one layer", "two layers"])
-def test_the_worker_gives_the_same_answer(worker, hidden):
-    head, (codes, scales) = mlp_head(hidden), pixels()
+MANY = tuple(LandClass(number, f"class {number}", "#102030") for number in range(1, 301))
+
+
+@pytest.mark.parametrize(
+    ("head", "n"),
+    [
+        (mlp_head((64,)), 20_001),
+        (mlp_head((256, 128)), 2 * 8192),
+        (mlp_head((8,), depth=8), 2049),
+        (mlp_head((24, 16), depth=16), 5000),
+        (mlp_head((64,), temperature=2.5), 5000),
+        (mlp_head((32,), temperature=0.4), 5000),
+        (mlp_head((32,), classes=MANY), 3000),
+        (ensemble((64,)), 5000),
+        (ensemble((32, 16)), 5000),
+        (mlp_head((64,)), 1),
+    ],
+    ids=[
+        "one layer", "two layers", "8 dimensions", "16 dimensions", "warm", "cold", "300 classes",
+        "ensemble", "ensemble of two layers", "one pixel",
+    ],
+)  # fmt: skip
+def test_the_worker_gives_the_same_answer(worker, head, n):
+    codes, scales = pixels(n, head.depth)
     here, here_percent = InProcess(head)(codes, scales, silent)
-    with predictor(head, worker) as predict:
+    with contextlib.closing(InWorker(head, worker)) as predict:
         there, there_percent = predict(codes, scales, silent)
+        (probabilities,) = predict(codes, scales, silent, everything)
+    assert (there.dtype, there_percent.dtype) == (here.dtype, here_percent.dtype)
+    assert there.shape == there_percent.shape == (n,)
     assert (here == there).mean() >= 0.9999
     assert np.abs(here_percent.astype(int) - there_percent).max() <= 1
-    assert len(np.unique(here)) == len(CLASSES)
+    expected = head.probabilities(codes, scales)
+    assert probabilities.shape == expected.shape
+    assert np.abs(probabilities - expected).max() < 1e-3
+    assert n == 1 or len(np.unique(here)) > len(head.classes) / 2
 
 
-def test_the_worker_keeps_no_files(worker):
-    codes, scales = pixels(1000)
-    before = set(worker.scratch().iterdir())
-    with predictor(mlp_head(), worker) as predict:
-        for _ in range(3):
-            predict(codes, scales, silent)
+def test_what_is_kept_of_the_worker_is_what_is_asked_for(worker):
+    head, (codes, scales) = mlp_head((64,)), pixels(20_000)
+
+    def sums(probabilities):
+        assert len(probabilities) <= PREDICT_PX
+        return probabilities.sum(axis=1), np.sort(probabilities, axis=1)[:, -2]
+
+    with contextlib.closing(InWorker(head, worker)) as predict:
+        found = predict(codes, scales, silent, sums)
+    for ours, theirs in zip(InProcess(head)(codes, scales, silent, sums), found):
+        assert np.abs(ours - theirs).max() < 1e-3
+
+
+def test_files_are_used_again_by_calls_of_any_length(worker):
+    """Also by shorter ones, whose files are longer than what is written into them."""
+    head, before = mlp_head((64,)), set(worker.scratch().iterdir())
+    with contextlib.closing(InWorker(head, worker)) as predict:
         (folder,) = set(worker.scratch().iterdir()) - before
-        assert sorted(p.name for p in folder.iterdir()) == ["mean.npy", "std.npy", "weights.npz"]
+        for n in (9000, 1000, 2049, 12_000, 1):
+            codes, scales = pixels(n)
+            codes = np.ascontiguousarray(codes[::-1])
+            assert np.array_equal(
+                predict(codes, scales, silent)[0], InProcess(head)(codes, scales, silent)[0]
+            )
+            assert sorted(path.stem for path in folder.iterdir()) == [
+                "codes", "mean", "scales", "std", "weights",
+            ]  # fmt: skip
     assert set(worker.scratch().iterdir()) == before
+
+
+def test_pixels_need_not_lie_one_after_the_other(worker):
+    head, (codes, scales) = mlp_head((64,)), pixels(6000)
+    with contextlib.closing(InWorker(head, worker)) as predict:
+        found, _ = predict(codes[::3], scales[::3], silent)
+    assert np.array_equal(found, InProcess(head)(codes[::3].copy(), scales[::3], silent)[0])
+
+
+def test_a_worker_that_died_between_two_calls_is_started_again(worker):
+    head, (codes, scales) = mlp_head((64,)), pixels(3000)
+    with contextlib.closing(InWorker(head, worker)) as predict:
+        before = predict(codes, scales, silent)
+        pid = worker.pid
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        after = predict(codes, scales, silent)
+        assert worker.pid not in {pid, None}
+    assert np.array_equal(before, after)
+
+
+def test_a_call_after_a_cancelled_one_is_not_of_its_pixels(worker):
+    def cancel(fraction, message=""):
+        raise Cancelled
+
+    head, (codes, scales) = mlp_head((64,)), pixels(3000)
+    with contextlib.closing(InWorker(head, worker)) as predict:
+        with pytest.raises(Cancelled):
+            predict(codes, scales, cancel)
+        found, _ = predict(codes[::-1].copy(), scales[::-1].copy(), silent)
+    assert np.array_equal(found, InProcess(head)(codes, scales, silent)[0][::-1])
 
 
 def test_cancel_in_the_worker(worker):
@@ -94,9 +201,53 @@ def test_numpy_answers_where_the_worker_can_not_be_started(tmp_path):
     assert np.array_equal(best, InProcess(head)(codes, scales, silent)[0])
 
 
-def test_small_heads_are_faster_here(worker):
-    with predictor(mlp_head((64,)), worker) as predict:
-        assert isinstance(predict, InProcess)
+def test_numpy_answers_where_the_worker_has_no_onnx_runtime():
+    """As with an add-on of which only a part was installed: this Python has numpy alone."""
+    head, (codes, scales) = mlp_head((64,)), pixels(1000)
+    client = WorkerClient(sys.executable)
+    assert "onnxruntime" not in client.start()
+    with contextlib.closing(InWorker(head, client)) as predict:
+        best, _ = predict(codes, scales, silent)
+    client.stop()
+    assert np.array_equal(best, InProcess(head)(codes, scales, silent)[0])
+
+
+def test_a_worker_is_not_started_for_few_pixels(worker):
+    for hidden, n, way in [
+        ((64,), 1_000_000, InProcess),
+        ((64,), 16_000_000, Quicker),
+        ((256, 128), 100_000, InProcess),
+        ((256, 128), 1_000_000, Quicker),
+    ]:
+        with predictor(mlp_head(hidden), worker, n) as predict:
+            assert isinstance(predict, way), (hidden, n)
+
+
+class Slowed:
+    """Predicts as another, after a pause; counts its blocks."""
+
+    def __init__(self, predict, pause_s):
+        self._predict, self._pause_s, self.blocks = predict, pause_s, 0
+
+    def __call__(self, codes, scales, report, reduce=chosen):
+        self.blocks += 1
+        time.sleep(self._pause_s)
+        return self._predict(codes, scales, report, reduce)
+
+
+@pytest.mark.parametrize(("here_s", "there_s"), [(0, 0.1), (0.1, 0)], ids=["here", "there"])
+def test_the_quicker_way_is_taken_after_a_few_turns_each(here_s, there_s):
+    head, (codes, scales) = mlp_head((8,), depth=8), pixels(PREDICT_PX, 8)
+    here, there = (Slowed(InProcess(head), pause_s) for pause_s in (here_s, there_s))
+    quicker, expected = Quicker(here, there), InProcess(head)(codes, scales, silent)
+    for _ in range(2 * TURNS + 1 + 6):
+        assert np.array_equal(quicker(codes, scales, silent), expected)
+    won, lost = (there, here) if here_s else (here, there)
+    assert lost.blocks <= TURNS + 1
+    assert won.blocks >= TURNS + 6
+    quicker(codes[:-1], scales[:-1], silent)  # too small to be worth a hand-over
+    assert here.blocks + there.blocks == 2 * TURNS + 1 + 7
+    assert here.blocks == (TURNS + 1 if won is there else TURNS + 7)
 
 
 def test_instant_heads_need_no_worker(worker):

@@ -138,22 +138,20 @@ def _point(lon, lat):
     return point
 
 
-def test_pictures_show_the_set_and_its_edge():
+def test_pictures_show_the_set():
     view = view_of(some_places(1))
     grown = view.grow(Growth(view.start_percent()))
-    fill, edge = (10, 20, 30, 90), (10, 20, 30, 255)
-    (picture,) = grown.pictures(fill, edge)
+    fill = (10, 20, 30, 90)
+    (picture,) = grown.pictures(fill)
     mask = grown.masks[0][1]
     shown = np.zeros((*mask.shape, 4), np.uint8)
     top, left = picture.row - WINDOW.row, picture.col - WINDOW.col
     height, width = picture.rgba.shape[:2]
     shown[top : top + height, left : left + width] = picture.rgba
-    inner = ndimage.binary_erosion(mask)
-    assert (shown[inner] == fill).all()
-    assert (shown[mask & ~inner] == edge).all()
+    assert (shown[mask] == fill).all()
     assert (shown[~mask] == 0).all()
     nothing = view.grow(Growth(100.0, only_connected=False, least_px=5000))
-    assert nothing.pictures(fill, edge) == nothing.outlines() == ()
+    assert nothing.pictures(fill) == nothing.outlines() == ()
 
 
 def test_heat_is_the_percent_in_colours():

@@ -50,6 +50,7 @@ from tests.builders import (
     random_head,
     wkb,
 )
+from tests.builders_samples import gaussians
 from tests.compute.helpers import worker_python
 from tests.servers import RangeServer
 
@@ -264,7 +265,7 @@ def test_without_a_worker_there_is_no_mlp():
 
 
 def test_an_mlp_is_trained_with_early_stopping_on_a_part_of_the_training_side(worker):
-    samples = samples_of(points(12), noise=2.0)
+    samples = gaussians(70, 2.0)
     heard = []
     params = TrainParams(kind="mlp", refit=False, patience=10)
     head = fit(samples, params, worker=worker, on_epoch=heard.append)
@@ -275,9 +276,9 @@ def test_an_mlp_is_trained_with_early_stopping_on_a_part_of_the_training_side(wo
     assert head.accuracy.overall > 0.8
     assert [epoch.epoch for epoch in heard] == list(range(1, len(heard) + 1))
     assert [list(epoch) for epoch in heard] == told["loss_curve"]
-    # of 12 labels a class 4 are kept for the test, and of the other 8 two to decide when to stop
-    assert told["accuracy_from"]["test_labels"] == 12
-    assert told["validation_labels"] == 6
+    # of 70 labels a class 21 are kept for the test, and of the other 49 ten to decide when to stop
+    assert told["accuracy_from"]["test_labels"] == 63
+    assert told["validation_labels"] == 30
     assert told["epochs_run"] == len(heard) >= told["epochs"] > 1
     best = min(epoch.validation_loss for epoch in heard)
     assert heard[told["epochs"] - 1].validation_loss <= best + 1e-3
@@ -287,7 +288,7 @@ def test_an_mlp_is_trained_with_early_stopping_on_a_part_of_the_training_side(wo
 
 
 def test_an_mlp_is_refitted_for_as_many_epochs_as_were_best(worker):
-    samples = samples_of(points(8), noise=2.0)
+    samples = gaussians(70, 2.0)
     params = TrainParams(kind="mlp", hidden=(16, 8), epochs=25)
     heard = []
     head = fit(samples, params, worker=worker, on_epoch=heard.append)
@@ -301,8 +302,9 @@ def test_an_mlp_is_refitted_for_as_many_epochs_as_were_best(worker):
     assert set(head.weights) == {"W1", "b1", "W2", "b2", "W3", "b3"}
 
 
-def test_with_two_labels_a_class_nothing_is_held_back(worker):
-    samples = samples_of(points(2), noise=0.5)
+def test_with_a_few_labels_a_class_nothing_is_held_back(worker):
+    """Of 20 a class 14 are trained with: nine of all classes would be held back, to decide by chance."""
+    samples = gaussians(20, 0.5)
     head = fit(samples, TrainParams(kind="mlp", refit=False), worker=worker)
     assert head.training["validation_labels"] == 0
     assert head.training["epochs"] == training.UNGUIDED_EPOCHS
@@ -310,7 +312,7 @@ def test_with_two_labels_a_class_nothing_is_held_back(worker):
 
 
 @pytest.mark.parametrize("hidden", [(64,), (32, 16)])
-def test_torch_in_the_worker_and_numpy_agree(worker, hidden):
+def test_the_worker_and_numpy_agree(worker, hidden):
     head = random_head(hidden)
     codes, scales = random_embeddings(60_000, seed=7)
     scales[::97] = np.nan

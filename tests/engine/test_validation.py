@@ -220,11 +220,14 @@ def test_years_and_areas_in_one_head_and_on_the_command_line(tmp_path, capsys):
         assert result.samples.pixels == 18 + 18 + 18
         assert head.accuracy.n_labels == 36
         assert head.temperature == result.head.temperature != 1
+        alone = train(replace(request, more=(), validation=None))
         fresh = replace(archive_labels(provider, 5, seed=9), source="others")
         test = train(replace(request, more=(), test=LabelSet(fresh, 2024)))
         assert test.folds.scheme == "file"
         assert test.head.accuracy.n_labels == 30
         assert test.head.training["labels"] == 18
+        # what is around labels that are never learnt tells the head nothing
+        assert np.array_equal(test.head.weights["W"], alone.head.weights["W"])
 
         path = str(tmp_path / "labels.gpkg")
         names = {c.id: c.name for c in given.classes}

@@ -185,6 +185,8 @@ def make_dock(desktop, make_session):
             stack.callback(dock.close_down)
             add_to(desktop, dock)
             dock.setUserVisible(True)
+            QTest.qWait(10)
+            dock.finish()  # what is done by itself a moment later
             QTest.qWait(50)
             return dock
 

@@ -48,7 +48,8 @@ class Hands:
 
     def settle(self):
         """Wait until no job runs."""
-        self.until(lambda: not self.session.box.running, 60_000)
+        classify = self.dock.map.classify
+        self.until(lambda: not (self.session.box.running or classify.is_showing), 60_000)
         self.qtbot.wait(20)
 
     def looked(self):

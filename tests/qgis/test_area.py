@@ -58,7 +58,12 @@ def test_what_is_there_and_what_it_costs_is_told_before_a_fetch(hands, server, d
     assert hands.told("sizeLabel") == "2.8 km² · 27,520 pixels"
     told = size_mb(hands.told("downloadLabel"))
     before = server.bytes_sent
+    said = []
+    hands.session.box.ended.connect(lambda: said.append(hands.told("downloadLabel")))
     hands.fetch()
+    assert said
+    assert "To fetch" not in said[-1], "it has just been fetched"
+    assert "Looking" in said[-1]
     fetched = size_mb(hands.note("fetchNote").split("Fetched ")[1])
     assert told == pytest.approx(fetched, rel=0.02)
     assert (server.bytes_sent - before) / 1e6 == pytest.approx(told, rel=0.02)

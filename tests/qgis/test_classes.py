@@ -453,6 +453,7 @@ def test_undo_keys_are_ours_only_where_the_labels_are(hands, desktop):
 def test_the_layers_follow_and_are_not_made_anew(hands):
     hands.add("Water", "Forest")
     hands.label(Water=2)
+    hands.until(lambda: bool(QgsProject.instance().mapLayersByName("Label points")))
     layers = QgsProject.instance().mapLayersByName("Label points")
     renderer = layers[0].renderer()
     hands.press(0)  # another class is active: nothing on the map changes

@@ -262,13 +262,13 @@ def test_from_images_to_embeddings_on_the_map(dialog, made, monkeypatch, hands, 
     _, scales = store.read(window)
     assert (scales > 0).sum() > 0.9 * window.pixels
     layers = [each.name() for each in QgsProject.instance().mapLayers().values()]
-    assert layers == ["Embeddings 2021 (preview)"]
+    assert layers == ["2021 embeddings (preview)"]
     assert desktop.canvas.extent().intersects(SMALL)
     assert not list(encode_jobs.inputs_root().glob("*/bands.npy")), "what was built is gone"
 
     dialog.click("encodeNoteButton")
     hands.settle()
-    counted = QgsProject.instance().mapLayersByName("Observations of “fields north”")
+    counted = QgsProject.instance().mapLayersByName("fields north: observations")
     assert counted[0].bandCount() == 3
     place = SMALL.center()
     seen = store.counts(Window(31, -round(place.y() / 10), round(place.x() / 10) - 1, 1, 1))[0, 0]

@@ -154,7 +154,7 @@ def test_colours_follow_what_is_chosen_and_are_saved_as_seen(hands, place, monke
     save_as(monkeypatch, out)
     hands.press("saveColorsButton")
     assert str(out) in hands.said
-    assert layer_named(f"Embeddings {YEAR} (colours)").isValid()
+    assert layer_named(f"{YEAR} colours").isValid()
     (window,) = windows_of(hands.dock.area.extent())
     codes, scales, valid = read(place, window)
     basis = hands.window._parts[0]._view.components.basis(hands.window._parts[0]._params(6))
@@ -213,7 +213,7 @@ def test_similarity_of_clicked_places(hands, place, points, desktop, monkeypatch
     save_as(monkeypatch, out)
     hands.press("saveSimilarityButton")
     assert str(out) in hands.said
-    assert layer_named(f"Similarity {YEAR}").isValid()
+    assert layer_named(f"{YEAR} similarity").isValid()
     (window,) = windows_of(hands.dock.area.extent())
     codes, _, valid = read(place, window)
     view = hands.window._parts[1]._view
@@ -252,7 +252,7 @@ def test_clusters_become_classes(hands, place, tmp_path):
     assert "5 clusters" in hands.said
     out = tmp_path / f"clusters_5_{YEAR}.tif"
     values = gdal.Open(str(out)).ReadAsArray()
-    legend = layer_named(f"Clusters {YEAR} (5)").renderer().classes()
+    legend = layer_named(f"{YEAR} clusters (5)").renderer().classes()
     assert [each.label for each in legend] == [f"Cluster {n}" for n in range(1, 6)]
     table = hands.named("clustersTable")
     shares = [float(table.item(row, SHARE).text().split()[0]) for row in range(5)]
@@ -335,9 +335,19 @@ def embeddings_at(place, year, row, col):
 
 def test_it_opens_from_the_area_page_and_goes_with_the_plugin(hands):
     hands.page(AREA)
-    assert not hands.find("exploreButton").isVisible()
+    button = hands.find("exploreButton")
+    hands.until(button.isEnabled)  # fetched at another time
+    hands.desktop.zoom_to(0.13, 52.2, 0.14, 52.21)
+    hands.until(lambda: not button.isEnabled())
+    assert f"Nothing of {YEAR} is in the cache" in button.toolTip()
+    assert "fetch embeddings first" in button.toolTip()
     hands.fetch()
-    hands.until(lambda: hands.dock.area._coverage.coverage is not None)
+    hands.until(lambda: hands.dock.area._coverage.coverage is not None and button.isEnabled())
+    assert "colours" in button.toolTip()
+    hands.choose("yearCombo", "2023")
+    hands.until(lambda: "Nothing of 2023" in button.toolTip())
+    hands.choose("yearCombo", str(YEAR))
+    hands.until(button.isEnabled)
     hands.click("exploreButton")
     assert hands.window.isVisible()
     assert not hands.dock.area._coverage._is_shown  # it would tint what is looked at

@@ -58,7 +58,7 @@ def test_the_picture_grows_while_blocks_come_and_gives_way_to_the_preview(hands,
     assert len({each for each in seen if each}) > 1, seen
     hands.qtbot.wait(100)
     assert growing(desktop) == 0
-    assert previews() == ["Embeddings 2024 (preview)"]
+    assert previews() == ["2024 embeddings (preview)"]
 
 
 def test_it_is_paused_and_goes_on(hands, server, qtbot):
@@ -126,7 +126,7 @@ def test_trying_again_is_about_the_same_area_wherever_the_map_is_by_then(hands, 
     hands.click("fetchNoteButton")
     hands.settle()
     assert "27,520 of 27,520 pixels have embeddings" in hands.told("fetchNoteText")
-    assert previews() == ["Embeddings 2024 (preview)"]
+    assert previews() == ["2024 embeddings (preview)"]
 
 
 def test_several_years_one_after_another(hands, qtbot):
@@ -140,7 +140,7 @@ def test_several_years_one_after_another(hands, qtbot):
     assert "27,520 of 27,520" in lines[0]
     assert "Nothing is published here" in lines[1]
     assert "27,520 of 27,520" in lines[2]
-    assert previews() == ["Embeddings 2023 (preview)", "Embeddings 2024 (preview)"]
+    assert previews() == ["2023 embeddings (preview)", "2024 embeddings (preview)"]
     assert any(message.startswith("2024 (1 of 3)") for message in said)
     assert any(message.startswith("2023 (3 of 3)") for message in said)
     assert not hands.find("fetchNoteButton").isVisible()

@@ -3,8 +3,10 @@
 """Heads on the Map page, by clicks: listed, named, compared, exported, brought in, deleted."""
 
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from qgis.PyQt.QtCore import QPoint, Qt
 from qgis.PyQt.QtWidgets import (
@@ -17,6 +19,7 @@ from qgis.PyQt.QtWidgets import (
     QTextBrowser,
 )
 
+from tessera_plugin.engine.accuracy import from_matrix
 from tessera_plugin.engine.heads import load, save
 from tessera_plugin.engine.learning_curve import CurvePoint
 from tessera_plugin.engine.patch_models import describe_model
@@ -24,7 +27,7 @@ from tessera_plugin.gui import accuracy_plot, text
 from tessera_plugin.tasks import head_jobs
 from tests.builders import random_head
 from tests.qgis.hands import MAP
-from tests.qgis.test_training import PRIVATE, SMALL
+from tests.qgis.test_training import PRIVATE, ROOT, SMALL
 from tests.qgis.test_training import Hands as TrainHands
 
 QUICK = {"train_options": json.dumps({"hidden": [8], "epochs": 2}),
@@ -129,6 +132,7 @@ def test_heads_are_named_kept_compared_used_and_deleted(open_page, archive, tmp_
     answers(monkeypatch, QInputDialog, "getText", ("Fields <b>", True))
     hands.act("renameHeadAction")
     hands.until(lambda: hands.rows() == ["Fields <b>"])
+    assert "Fields &lt;b&gt;<br>" in hands.row(first).toolTip(0)
     assert load(first).name == "Fields <b>"
     hands.choose("testCombo", "k-fold")
     hands.find("foldsSpin").setValue(2)
@@ -201,6 +205,7 @@ def test_heads_come_in_from_elsewhere(open_page, tmp_path, monkeypatch):
     assert (tmp_path / "theirs.head").exists()
     assert "for TESSERA 1.0" in hands.row(tmp_path / "theirs.head").text(0)
     hands.mark(tmp_path / "theirs.head")
+    assert "made for TESSERA 1.0" in hands.find("useHeadButton").toolTip()
     hands.click("useHeadButton")  # it is for another dataset: that is told where it matters
     assert hands.session.settings.head_path == str(tmp_path / "theirs.head")
     assert hands.dock.map.train.head.dataset == "1.0-vultr"
@@ -208,7 +213,7 @@ def test_heads_come_in_from_elsewhere(open_page, tmp_path, monkeypatch):
 
     answers(monkeypatch, QFileDialog, "getOpenFileName", (str(away / "broken.head"), ""))
     hands.act("importHeadAction")
-    assert "broken.head" in hands.note("headsNote")
+    hands.until(lambda: "broken.head" in hands.note("headsNote"))
     assert not (tmp_path / "broken.head").exists()
 
     answers(monkeypatch, QFileDialog, "getOpenFileName", (str(away / "seen.head"), ""))
@@ -225,6 +230,30 @@ def test_heads_come_in_from_elsewhere(open_page, tmp_path, monkeypatch):
     assert json.loads(hands.session.settings.opened_heads) == [str(away / "seen.head")]
     hands.mark(away / "seen.head")
     assert "training part of the add-on" in hands.why_not("exportHeadAction")
+
+
+def test_stories_that_make_no_sense_stop_nobody(open_page, tmp_path):
+    """A head is used whatever its file tells of its training; a loss that was no number is null."""
+    path = tmp_path / "odd.head"
+    stories = (
+        {"loss_curve": [[1, 0.7, math.nan], [2, 0.5, math.nan]]},
+        {"loss_curve": [1, "x"], "calibration": {"right": "x"}, "seconds": "long", "labels": "a"},
+        {"validation": {"scheme": 3, "mean": 0.5, "spread": 0.1, "parts": [1, 2]}, "params": []},
+        {"validation": {"mean": 0.5, "spread": 0.1}, "areas": 5, "classes": "x", "made": []},
+    )
+    for number, told in enumerate(stories):
+        save(random_head((4,), seed=number, training=told), str(tmp_path / f"{number}.head"))
+    hands = open_page()
+    hands.listed(len(stories))
+    for number in range(len(stories)):
+        path = tmp_path / f"{number}.head"
+        hands.mark(path)
+        hands.click("useHeadButton")
+        head = random_head((4,), seed=number)
+        assert hands.dock.map.train.head.id == head.id
+        hands.dock.map.train.grab()  # painted, with its curve
+        hands.click("headDetailsButton")
+        assert head.id in hands.read_window()
 
 
 def test_kinds_and_numbers_of_labels_are_compared(open_page, archive, tmp_path):
@@ -295,6 +324,88 @@ def test_a_head_goes_out_as_onnx_and_comes_back_as_a_model(open_page, tmp_path, 
     assert names == [each.name for each in head.classes]
     hands.session.update(dataset="1.0-vultr")
     hands.until(lambda: "was made for “1.1-" in window.modelNextLabel.text())
+    window.reject()
+
+    # and as a head again, under a name of its own
+    hands.act("importHeadAction")
+    hands.settle()
+    hands.listed(2)
+    assert sorted(hands.rows()) == ["Mine", "Mine 2"]
+    again = load(str(tmp_path / "mine_2.head"))
+    assert (again.id, again.classes, again.name) == (head.id, head.classes, "Mine 2")
+    assert "mine_2.head" in hands.note("headsNote")
+    model = ROOT / "tools" / "demo_encoder" / "demo.onnx"
+    answers(monkeypatch, QFileDialog, "getOpenFileName", (str(model), ""))
+    hands.act("importHeadAction")
+    hands.settle()
+    assert "not a head that was exported from here" in hands.note("headsNote")
+    assert "Encode own scenes…" in hands.note("headsNote")
+    hands.session.update(worker_python="")
+    hands.until(lambda: not hands.session.compute.can_train)
+    hands.act("importHeadAction")
+    assert "training part of the add-on" in hands.note("headsNote")
+    hands.listed(2)
+
+
+def test_a_long_list_is_sorted_and_what_fits_comes_first(open_page, tmp_path):
+    rows = (
+        ("Fields 10", (), (2024,), "1.1-dclimate", 0.7, 40),
+        ("fields 2", (), (2019, 2020, 2021), "1.1-dclimate", 0.9, 30),
+        ("A second round of labels in the upper valley, with hedges and orchards", (4,),
+         (2017, 2019, 2022), "1.1-dclimate", 0.8, 1240),
+        ("Other", (), (2025,), "1.0-vultr", 0.99, 5000),
+        ("Untested", (), (2023,), "1.1-dclimate", None, 0),
+    )  # fmt: skip
+    for number, (name, hidden, years, dataset, share, labels) in enumerate(rows):
+        folds = {"scheme": "blocks", "mean": share, "spread": 0.04, "parts": []}
+        story = {"labels": labels, "made": f"2026-0{number + 1}-01T00:00:00+00:00"}
+        story.update({"validation": folds} if share is not None else {})
+        matrix = np.array([[8, 2, 0], [0, 5, 0], [0, 0, 5]])
+        accuracy = from_matrix([1, 2, 3], matrix, 12) if share is not None else None
+        head = random_head(hidden, seed=number, name=name, years=years, dataset=dataset,
+                           training=story, accuracy=accuracy)  # fmt: skip
+        save(head, str(tmp_path / f"{number}.head"))
+    (tmp_path / "a broken one.head").write_bytes(b"x")
+    hands = open_page(head_path=str(tmp_path / "0.head"), dataset="1.1-dclimate")
+    hands.listed(6)
+
+    def order():
+        return [name.split()[0] for name in hands.rows()]
+
+    always = ["Other", "a"]  # for another dataset, and what can't be used
+    newest = ["Untested", "A", "fields", "Fields", *always]
+    assert order() == newest
+    text_of = {name: hands.tree.topLevelItem(n).text for n, name in enumerate(order())}
+    assert text_of["A"](0).splitlines()[1] == f"MLP · 3 of 2017{text.NONE}2022 · 1,240 labels"
+    assert text_of["fields"](0).splitlines()[1] == f"Instant · 2019{text.NONE}2021 · 30 labels"
+    assert text_of["fields"](1).splitlines() == ["90 ± 4 %", "by blocks"]
+    for column, first, sorted_so in (
+        (0, "A", ["A", "fields", "Fields", "Untested"]),
+        (1, "fields", ["fields", "A", "Fields", "Untested"]),
+    ):
+        header = hands.tree.header()
+        place = QPoint(header.sectionPosition(column) + 20, header.height() // 2)
+        hands.qtbot.mouseClick(header.viewport(), Qt.MouseButton.LeftButton, pos=place)
+        assert order() == [*sorted_so, *always], first
+        assert header.isSortIndicatorShown()
+    hands.qtbot.mouseClick(header.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    assert order() == newest
+    assert not header.isSortIndicatorShown()
+    hands.mark(tmp_path / "1.head")
+    hands.act("sortHeadsByLabels")
+    assert order() == ["A", "Fields", "fields", "Untested", *always]
+    hands.act("sortHeadsByYear")
+    assert order() == ["Fields", "Untested", "A", "fields", *always]
+    assert [each.path for each in hands.dock.map.heads._list.marked()] == [str(tmp_path / "1.head")]
+    assert hands.session.settings.heads_order == "year"
+    assert hands.dock.findChild(QAction, "sortHeadsByYear").isChecked()
+    wide = hands.tree.columnWidth(0)
+    hands.tree.setFixedWidth(260)  # names are cut in their middle, the rest at its end
+    QApplication.processEvents()
+    assert hands.tree.columnWidth(0) < wide
+    assert "orchards" in hands.tree.topLevelItem(2).toolTip(0)
+    hands.session.update(dataset="1.0-vultr")
+    hands.until(lambda: order()[0] == "Other")
 
 
 @pytest.mark.long

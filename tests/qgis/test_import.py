@@ -24,6 +24,7 @@ from qgis.PyQt.QtWidgets import QApplication, QCheckBox, QFileDialog, QWidget
 
 from tessera_plugin.engine.labels import load_labels
 from tessera_plugin.io import geometries
+from tessera_plugin.tasks.label_steps import MANY
 from tests.builders import square, write_layer
 from tests.qgis.hands import LABELS, Hands
 
@@ -179,6 +180,59 @@ def test_a_file_is_imported_as_the_dialog_says(importer, tmp_path):
     assert store.classes == (forest,)
 
 
+def test_another_field_is_taken_of_what_was_read(importer, tmp_path):
+    importer.store.add_class("Water", "#0000ff")
+    path = survey(tmp_path / "survey.gpkg")
+    importer.open().browse(path)
+    importer.become(0, "Water")
+    importer.find("importTable").item(1, NAME).setText("Woods")
+    Path(path).unlink()  # nobody reads it any more
+    importer.choose("importYearCombo", "One year for all")
+    importer.choose("importNoteCombo", "None")
+    assert [row[2:] for row in importer.rows()] == [("Water", ""), ("New class", "Woods")]
+    importer.choose("importYearCombo", "conf")
+    assert [row[2:] for row in importer.rows()] == [("Water", ""), ("New class", "Woods")]
+    years = importer.find("importYearCombo")
+    years.setCurrentIndex(years.findData("year"))
+    importer.accept()
+    assert {each.note for each in importer.store.labels()} == {""}
+    assert {each.year for each in importer.store.labels()} == {2020, 2021}
+    assert {each.confidence for each in importer.store.labels()} == set(range(50, 62))
+
+
+def test_many_labels_come_on_the_side_and_can_be_stopped(importer, tmp_path, qtbot):
+    store, number = importer.store, MANY + 200
+    water = store.add_class("Water", "#0000ff")
+    rows = [
+        (f"POINT ({0.1 + i / 1e5} {52.2 + i / 2e5})", {"kind": ("Water", "Wood")[i % 2]})
+        for i in range(number)
+    ]
+    path = write_layer(tmp_path / "many.gpkg", rows, {"kind": TEXT}, kind=ogr.wkbPoint)
+    importer.open().browse(path)
+    importer.click("importOkButton")
+    assert store.is_writing
+    for name in ("importOkButton", "importTable", "importSourceCombo"):
+        assert not importer.find(name).isEnabled()
+    assert importer.find("importBar").isVisible()
+    importer.dialog.reject()  # Esc, or the button
+    assert importer.dialog is not None
+    importer.hands.until(lambda: not store.is_writing and importer.dialog._writing is None)
+    if not store.labels():  # it was not too late
+        assert importer.told == "Stopped. Nothing was imported."
+        assert store.classes == (water,)
+        importer.click("importOkButton")
+    importer.hands.until(lambda: importer.dialog is None)
+    assert store.counts == {each.id: number // 2 for each in store.classes}
+    assert store.undo_text == f"importing {number} labels"
+    assert "700 labels imported" in importer.hands.desktop.bar.items()[0].text()
+    importer.hands.click("undoButton")
+    assert not importer.hands.find("undoButton").isEnabled()
+    assert "being written" in importer.hands.find("undoButton").toolTip()
+    importer.hands.until(lambda: not store.is_writing)
+    assert (store.classes, store.labels()) == ((water,), ())
+    assert importer.hands.find("redoButton").isEnabled()
+
+
 def test_values_are_left_out_renamed_and_joined(importer, tmp_path):
     rows = [(f"POINT (0.1{i} 52.2)", {"code": i % 4}) for i in range(8)]
     path = write_layer(tmp_path / "a.shp", rows, {"code": WHOLE}, driver="ESRI Shapefile",
@@ -262,7 +316,12 @@ def test_what_can_not_be_read_as_it_is(importer, tmp_path):
     importer.browse(write_layer(tmp_path / "a.gpkg", rows, {"text": TEXT}))
     assert "300 different values: too many for classes" in importer.told
     assert not importer.find("importOkButton").isEnabled()
-    importer.click("importBrowseButton")  # the same file again does no harm
+    importer.click("importBrowseButton")  # the same file again does no harm, nor a new layer
+    entries = importer.find("importSourceCombo").count()
+    QgsProject.instance().addMapLayer(memory_layer([(0.1, 52.2, "a")]))
+    importer.looked()
+    assert importer.find("importSourceCombo").count() == entries + 1
+    assert importer.find("importSourceCombo").currentText() == "a.gpkg"
 
 
 def class_map(path, west=0.10, north=52.22, size=200, step=0.00025):

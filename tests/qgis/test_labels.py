@@ -102,8 +102,14 @@ def test_soon_every_click_is_in_the_file_alone(store, path, tmp_path, qtbot, mon
 
     def is_whole():
         copy = shutil.copy(path, tmp_path / "copy.gpkg")
-        with contextlib.closing(sqlite3.connect(copy)) as connection:
-            return connection.execute("SELECT count(*) FROM label_points").fetchone() == (5,)
+        with (
+            contextlib.closing(sqlite3.connect(copy)) as file,
+            contextlib.suppress(
+                sqlite3.DatabaseError  # copied while it was written
+            ),
+        ):
+            return file.execute("SELECT count(*) FROM label_points").fetchone() == (5,)
+        return False
 
     qtbot.waitUntil(is_whole, timeout=1000 * within(8))
 
@@ -362,6 +368,63 @@ def test_a_saved_project_does_not_get_the_layers_twice(store, tmp_path):
     assert project.read(str(tmp_path / "p.qgz"))
     store.show_in(project)
     assert len(project.mapLayers()) == 2
+
+
+def test_the_layers_of_another_file_come_in_place_of_those_before(store, path, tmp_path):
+    project = QgsProject.instance()
+    water = store.add_class("Water")
+    store.add_label(point(1, 1), water.id, 2024)
+    store.show_in(project)
+    by_hand = QgsVectorLayer(f"{path}|layername=label_points", "By hand", "ogr")
+    project.addMapLayer(by_hand)
+    group = project.layerTreeRoot().findGroup("Tessera")
+    shown = [node.layer() for node in group.findLayers()]
+    project.layerTreeRoot().findLayer(shown[1].id()).setItemVisibilityChecked(False)
+    other = str(tmp_path / "other.gpkg")
+    project.setDirty(False)
+    store.open(other)
+    assert group.findLayers() == []
+    store.add_class("Forest")
+    store.show_in(project)
+    assert not project.isDirty()
+    assert [node.name() for node in group.findLayers()] == ["Label points", "Label polygons"]
+    assert all(node.layer().source().startswith(other) for node in group.findLayers())
+    assert [node.itemVisibilityChecked() for node in group.findLayers()] == [True, False]
+    assert project.mapLayer(by_hand.id()) is by_hand
+    # edits that are not saved are not lost with a layer
+    edited = group.findLayers()[0].layer()
+    edited.startEditing()
+    edited.addFeature(QgsFeature(edited.fields()))
+    store.open(path)
+    store.show_in(project)  # the points are shown by hand
+    assert [node.name() for node in group.findLayers()] == ["Label points", "Label polygons"]
+    assert group.findLayers()[0].layer() is edited
+    assert edited.rollBack()
+
+
+def test_corners_of_a_polygon_moved_by_other_tools(store, path):
+    project = QgsProject.instance()
+    water = store.add_class("Water")
+    key = store.add_label(square(1, 1), water.id, 2024)
+    store.show_in(project)
+    (layer,) = project.mapLayersByName("Label polygons")
+    seen = []
+    store.changed.connect(lambda: seen.append(store.geometry(key).boundingBox().xMinimum()))
+    before = store.label(key)
+    layer.startEditing()
+    (feature,) = layer.getFeatures()
+    assert layer.moveVertex(0.5, 1, feature.id(), 0)  # as QGIS's vertex tool does
+    assert seen == []
+    assert layer.commitChanges()
+    assert seen == [0.5]
+    assert store.pixels[water.id] > 1
+    assert store.undo_text == "changes made elsewhere"
+    store.undo()
+    assert store.label(key) == before
+    (feature,) = layer.getFeatures()
+    assert feature.geometry().boundingBox().xMinimum() == 1
+    store.redo()
+    assert seen == [0.5, 1, 0.5]
 
 
 def test_what_somebody_else_draws_is_taken(store, path):

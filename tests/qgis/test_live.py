@@ -4,15 +4,23 @@
 
 import threading
 
+import numpy as np
 import pytest
-from qgis.core import QgsApplication, QgsGeometry, QgsPointXY, QgsProject
+from qgis.core import (
+    QgsApplication,
+    QgsCoordinateReferenceSystem,
+    QgsGeometry,
+    QgsPointXY,
+    QgsProject,
+)
 from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtGui import QColor
 from qgis.PyQt.QtTest import QTest
 
-from tessera_plugin.engine.embeddings import FetchRequest, fetch
+from tessera_plugin.engine.embeddings import FetchRequest, cached_source, fetch
 from tessera_plugin.gui.overlay import LIVE
-from tessera_plugin.values import Access, Extent
+from tessera_plugin.io.projection import LONLAT, transform_points
+from tessera_plugin.values import Access, Extent, Window
 from tests.qgis.hands import AREA, LABELS, MAP, Hands
 from tests.servers import RangeServer
 
@@ -86,6 +94,32 @@ class Live:
 
     def sentence(self):
         return self.hands.told("liveState")
+
+    def right_at(self, fetched, count):
+        """Of places all over the box that the canvas shows, all valid: whether their colour is their
+        class's by the head, and whether it is that or one of the eight pixels' around."""
+        url, cache = fetched
+        (west, south, east, north), desktop = BOX, self.hands.desktop
+        inner = np.linspace(0.03, 0.97, count)
+        x, y = np.meshgrid(west + inner * (east - west), south + inner * (north - south))
+        lonlats = np.column_stack([x.ravel(), y.ravel()])
+        cells = np.floor(transform_points(lonlats, LONLAT, "EPSG:32631") / (10, -10)).astype(int)
+        (col, row), (last_col, last_row) = cells.min(axis=0).tolist(), cells.max(axis=0).tolist()
+        window = Window.between(31, row - 1, col - 1, last_row + 2, last_col + 2)
+        with cached_source(KEY, YEAR, Access(cache, url, form="npy"), 128) as source:
+            codes, scales = source.read(window)
+        head, seen = self.loop.state.head, desktop.canvas.grab().toImage()
+        inside = seen.rect().adjusted(2, 2, -2, -2)  # of the frame
+        best = head.probabilities(codes.reshape(-1, 128), scales.ravel()).argmax(axis=1)
+        colors = np.array([each.color for each in head.classes])[best].reshape(scales.shape)
+        found = []
+        for lonlat, (c, r) in zip(lonlats, cells - (window.col, window.row)):
+            around = np.s_[r - 1 : r + 2, c - 1 : c + 2]
+            pixel = desktop.pixel(*lonlat)
+            if inside.contains(pixel) and np.isfinite(scales[around]).all():
+                shown = seen.pixelColor(pixel).name()
+                found.append((shown == colors[r, c], shown in colors[around]))
+        return np.array(found)
 
 
 @pytest.fixture
@@ -190,6 +224,64 @@ def test_moving_the_map_and_what_is_not_fetched(labelled, hands, desktop):
     assert "zoom in" in labelled.sentence()
     labelled.settled(lambda: desktop.zoom_to(*BOX))
     assert labelled.is_seen
+
+
+def shown_share(frame):
+    """How much of a frame's image is not clear."""
+    image = frame.image
+    some = [image.pixelColor(x, y).alpha() > 0 for x in range(3, image.width(), 23)
+            for y in range(3, image.height(), 23)]  # fmt: skip
+    return sum(some) / len(some)
+
+
+def test_zooming_never_blanks_what_is_known(labelled, desktop):
+    west, south, *_ = BOX
+    before = shown_share(labelled.frames[-1])
+    assert before > 0.5
+    count = len(labelled.frames)
+    labelled.settled(
+        lambda: desktop.zoom_to(west + 0.004, south + 0.002, west + 0.006, south + 0.003)
+    )
+    zoomed = labelled.frames[count:]
+    assert not zoomed[0].is_whole
+    assert all(shown_share(each) > 0.5 for each in zoomed)
+    assert {each.name() for each in (QColor(RED), QColor(GREEN), QColor(BLUE))} >= labelled.colors()
+
+
+@pytest.mark.parametrize(
+    ("crs", "degrees"), [("EPSG:4326", 0), ("EPSG:3857", 35), ("EPSG:27700", -90)]
+)
+def test_in_any_map_the_land_under_a_pixel_is_shown(labelled, desktop, fetched, crs, degrees):
+    canvas = desktop.canvas
+    try:
+        canvas.setRotation(degrees)
+        labelled.settled(lambda: desktop.zoom_to(*BOX, QgsCoordinateReferenceSystem(crs)))
+        labelled.hands.find("liveOpacitySlider").setValue(100)
+        labelled.panel._signs.hide()
+        labelled.hands.qtbot.wait(50)
+        right = labelled.right_at(fetched, 12)
+        assert len(right) > 60
+        assert right[:, 0].mean() > 0.8  # near an edge a screen pixel may show the one beside it
+        assert right[:, 1].all()
+    finally:
+        canvas.setRotation(0)
+
+
+def test_another_year_shows_nothing_of_this_one(labelled, hands):
+    assert labelled.is_seen
+    state = labelled.loop.state
+    hands.session.update(year=YEAR - 1)
+    assert not labelled.is_seen  # at once, though the new map takes a moment
+    hands.until(lambda: labelled.loop.state is not state)
+    assert labelled.loop.state.year == YEAR - 1
+    labelled.settled(lambda: hands.session.update(year=YEAR))
+    assert labelled.is_seen
+    # also where it is chosen on a page that has another picture
+    hands.page(AREA)
+    hands.session.update(year=YEAR - 1)
+    hands.page(LABELS)
+    assert not labelled.is_seen
+    hands.session.update(year=YEAR)
 
 
 def test_modes_opacity_and_off(labelled, hands, desktop):

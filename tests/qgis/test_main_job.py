@@ -93,9 +93,9 @@ def test_the_main_job(hands, archive, tmp_path):
     assert names == [
         "Label points",
         "Label polygons",
-        "Land cover 2024",
-        "Confidence 2024",
-        "Embeddings 2024 (preview)",
+        "2024 land cover",
+        "2024 confidence",
+        "2024 embeddings (preview)",
     ]
     check_map(hands, archive, out)
 
@@ -133,8 +133,8 @@ def test_a_loaded_map_is_replaced_in_its_place(hands, archive, tmp_path):
     first_id = first.id()
     hands.classify()
     names = [layer.name() for layer in tessera_layers()]
-    assert names.count("Land cover 2024") == 1
-    assert names[0] == "Land cover 2024"
+    assert names.count("2024 land cover") == 1
+    assert names[0] == "2024 land cover"
     assert tessera_layers()[0].id() != first_id
     assert not root.findLayer(tessera_layers()[0].id()).itemVisibilityChecked()
     assert sorted(path.name for path in tmp_path.glob("*.tif")) == [

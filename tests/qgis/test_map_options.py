@@ -17,6 +17,7 @@ from qgis.core import (
     QgsVectorLayer,
 )
 from qgis.gui import QgsMapToolExtent, QgsRubberBand
+from qgis.PyQt.QtCore import QTimer
 from qgis.PyQt.QtWidgets import QApplication, QFileDialog, QMenu
 
 from tessera_plugin.engine import training
@@ -116,9 +117,9 @@ def test_selected_polygons_with_all_that_can_be_written(hands, tmp_path):
     assert "cleaned copy" in told
     assert "polygons." in told
     found = layers()
-    names = [f"Probability of {each.name} 2024" for each in CLASSES]
-    assert {"Land cover 2024", "Land cover 2024, cleaned", "Land cover 2024, polygons",
-            "Confidence 2024", "Margin 2024", *names} <= set(found)  # fmt: skip
+    names = [f"{each.name} probability 2024" for each in CLASSES]
+    assert {"2024 land cover", "2024 cleaned map", "2024 polygons",
+            "2024 confidence", "2024 margin", *names} <= set(found)  # fmt: skip
     values = gdal.Open(str(tmp_path / "land_cover_2024.tif")).ReadAsArray()
     assert 0.3 < (values > 0).mean() < 0.55  # a triangle of its rectangle
     tags = gdal.Open(str(tmp_path / "land_cover_2024_clean.tif")).GetMetadata()
@@ -127,7 +128,7 @@ def test_selected_polygons_with_all_that_can_be_written(hands, tmp_path):
     water = found[names[1]]
     assert isinstance(water.renderer(), QgsSingleBandPseudoColorRenderer)
     assert water.renderer().band() == 2
-    polygons = found["Land cover 2024, polygons"]
+    polygons = found["2024 polygons"]
     assert isinstance(polygons.renderer(), QgsCategorizedSymbolRenderer)
     labels = [each.label() for each in polygons.renderer().categories()]
     assert labels == [*(each.name for each in CLASSES), "Uncertain"]
@@ -135,8 +136,8 @@ def test_selected_polygons_with_all_that_can_be_written(hands, tmp_path):
     assert fills[-1] == "#9e9e9e"
     root = QgsProject.instance().layerTreeRoot()
     shown = {name for name in found if root.findLayer(found[name].id()).isVisible()}
-    assert {"Land cover 2024", "Land cover 2024, cleaned"} <= shown
-    assert not shown & {"Margin 2024", "Land cover 2024, polygons", *names}
+    assert {"2024 land cover", "2024 cleaned map"} <= shown
+    assert not shown & {"2024 margin", "2024 polygons", *names}
 
     table = hands.find("areaTable")
     heads = [table.horizontalHeaderItem(n).text() for n in range(table.columnCount())]
@@ -166,7 +167,7 @@ def test_two_years_and_their_table(hands, tmp_path, monkeypatch):
     assert "2023:" in told
     assert "2024:" in told
     names = set(layers())
-    assert {"Land cover 2023 (trained on 2024)", "Land cover 2024", "Confidence 2023"} <= names
+    assert {"2023 land cover (head of 2024)", "2024 land cover", "2023 confidence"} <= names
     table = hands.find("areaTable")
     heads = [table.horizontalHeaderItem(n).text() for n in range(table.columnCount())]
     assert heads == ["Class", "2023 (ha)", "2024 (ha)"]
@@ -232,9 +233,9 @@ def test_a_drawn_rectangle_is_outlined_and_mapped(hands, tmp_path):
     assert hands.find("mapAreaCombo").currentText() == "The rectangle that was drawn"
     hands.click("drawMapAreaButton")
     # what was mapped can be chosen as a layer's extent; a gone layer leaves the choice
-    hands.choose("mapAreaCombo", "Extent of “Land cover 2024”")
+    hands.choose("mapAreaCombo", "Extent of “2024 land cover”")
     assert hands.find("classifyButton").isEnabled()
-    QgsProject.instance().removeMapLayer(layers()["Land cover 2024"].id())
+    QgsProject.instance().removeMapLayer(layers()["2024 land cover"].id())
     assert hands.find("mapAreaCombo").currentText() == "What the map shows"
 
 
@@ -257,3 +258,26 @@ def test_what_can_not_be_done_is_said(hands):
     QgsProject.instance().addMapLayer(empty)
     hands.choose("mapAreaCombo", "All polygons of “Empty”")
     assert "no polygons" in hands.find("mapSizeLabel").text()
+
+
+def test_a_project_closed_between_two_layers_of_a_map_gets_no_more_of_them(hands, qtbot, tmp_path):
+    hands.until(lambda: hands.find("classifyButton").isEnabled(), 5000)
+    if not hands.find("probabilitiesCheck").isChecked():
+        hands.find("probabilitiesCheck").click()
+    project, added = QgsProject.instance(), []
+
+    def came(layer):
+        added.append(layer.name())
+        if len(added) == 1:
+            QTimer.singleShot(0, project.clear)
+
+    project.layerWasAdded.connect(came)
+    try:
+        told = classify(hands)
+    finally:
+        project.layerWasAdded.disconnect(came)
+    assert "2024 land cover" in added
+    assert len([name for name in added if "label" not in name.lower()]) == 1
+    assert not {name for name in layers() if "2024" in name}
+    assert (tmp_path / "land_cover_2024_probabilities.tif").exists()
+    assert "Saved as" in told

@@ -212,7 +212,7 @@ def test_a_map_is_made_as_the_form_says(dialog, hands, models, weights, tmp_path
     assert "marsh: " in dialog.note
     assert dialog.told.startswith("Done: the map is in the project.")
     land_cover, confidence = layers()
-    assert (land_cover.name(), confidence.name()) == ("pixels 2024", "Confidence 2024")
+    assert (land_cover.name(), confidence.name()) == ("2024 pixels", "2024 confidence")
     assert isinstance(land_cover.renderer(), QgsPalettedRasterRenderer)
     assert isinstance(confidence.renderer(), QgsSingleBandPseudoColorRenderer)
     shown = [(each.label, each.color.name()) for each in land_cover.renderer().classes()]
@@ -257,11 +257,11 @@ def test_it_is_stopped_and_the_dialog_may_be_closed(dialog, hands, models, serve
     hands.settle()
     assert (models / "away.tif").is_file()
     assert desktop.bar.currentItem().title() == "The map of “last” is ready."
-    assert [each.name() for each in layers()] == ["last 2024", "Confidence 2024"]
+    assert [each.name() for each in layers()] == ["2024 last", "2024 confidence"]
 
     dialog.open_by_menu()
     assert "Saved as" in dialog.note
     dialog.modelPatchSpin.setValue(64)
     dialog.run()
     assert "Saved as" in dialog.note
-    assert [each.name() for each in layers()] == ["last 2024", "Confidence 2024"], "replaced"
+    assert [each.name() for each in layers()] == ["2024 last", "2024 confidence"], "replaced"

@@ -108,6 +108,18 @@ def test_zoomed_out_it_zooms_to_the_place(hands, desktop):
     assert desktop.canvas.rect().contains(desktop.pixel(place.lon, place.lat))
 
 
+def test_the_live_map_is_switched_off_before_it_has_learnt(hands):
+    hands.click("nextPlaceButton")
+    hands.until(lambda: asks(hands))
+    second = hands.dock.labels.next._places[1]
+    press(hands, Qt.Key.Key_1)
+    assert "Learning" in hands.told("nextState")
+    hands.find("liveCheck").setChecked(False)  # before what it has learnt comes
+    hands.until(lambda: asks(hands))
+    assert hands.dock.labels.next._asked is second
+    assert "What is in the marked pixel?" in hands.told("nextState")
+
+
 def test_it_goes_on_with_the_places_it_has_where_the_live_map_is_off(hands):
     hands.click("liveCheck")
     hands.click("nextPlaceButton")

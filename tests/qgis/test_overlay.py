@@ -24,11 +24,15 @@ from qgis.PyQt import sip
 from qgis.PyQt.QtCore import QPoint, Qt
 from qgis.PyQt.QtGui import QColor, QImage, QPalette
 from qgis.PyQt.QtTest import QTest
-from qgis.PyQt.QtWidgets import QLabel
+from qgis.PyQt.QtWidgets import QLabel, QWidget
 
 from tessera_plugin.engine.picture import COVERAGE_COLORS, Look, Picture
+from tessera_plugin.gui.accuracy_plot import AccuracyPlot
+from tessera_plugin.gui.curve import LossCurve
+from tessera_plugin.gui.explore_similarity import RampLegend
 from tessera_plugin.gui.legend import Legend, LegendRow, coverage_rows
 from tessera_plugin.gui.overlay import COVERAGE, FETCH, CanvasOverlay, OverlayBook, remove
+from tessera_plugin.gui.years_plot import YearsPlot
 from tessera_plugin.tasks.canvas_pictures import CanvasPictures, View, image_of
 from tessera_plugin.values import Extent
 
@@ -548,6 +552,31 @@ def test_legend_can_be_read_in_any_theme(canvas, dark):
         image = seen(canvas).scaled(canvas.size())
         corner = image.pixelColor(legend.x() + 6, legend.y() + legend.height() // 2)
         assert contrast(corner, QColor(words)) > 4.5
+
+
+@pytest.mark.parametrize("words", ["#0e0e0e", "#f0f0f0"])
+def test_legend_can_be_read_where_the_theme_forgot_its_ground(canvas, words):
+    """As in “Blend of Gray”, where words and windows are black: the ground goes by the words."""
+    palette = QPalette()
+    palette.setColor(QPalette.ColorRole.Window, QColor(words))
+    legend = Legend(canvas, "TesseraLegend")
+    legend.setPalette(palette)
+    legend.setStyleSheet(f"QLabel {{ color: {words} }}")
+    legend.set_rows("Title", [LegendRow(QColor("red"), "WWWWWWW", "1")])
+    image = seen(canvas).scaled(canvas.size())
+    corner = image.pixelColor(legend.x() + 6, legend.y() + legend.height() // 2)
+    assert contrast(corner, QColor(words)) > 4.5
+
+
+@pytest.mark.parametrize("make", [LossCurve, YearsPlot, AccuracyPlot, RampLegend])
+def test_what_is_painted_has_the_words_of_the_theme(qtbot, make):
+    """Themes are style sheets, which give a colour to labels and none to plain widgets."""
+    window = QWidget()
+    qtbot.addWidget(window)
+    window.setStyleSheet("QLabel { color: #c0ffee }")
+    painted = make(window)
+    window.show()
+    assert painted.palette().color(QPalette.ColorRole.WindowText).name() == "#c0ffee"
 
 
 def contrast(first, second):

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The plugin's life: loaded, unloaded, loaded again, also in the middle of a job."""
 
+import functools
 import gc
 import subprocess
 import sys
@@ -12,8 +13,11 @@ from pathlib import Path
 
 import pytest
 from qgis.core import QgsApplication, QgsProject
+from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtWidgets import QDockWidget, QWidget
 
+from tessera_plugin import settings
+from tessera_plugin.gui import dock_memory
 from tessera_plugin.plugin import TesseraPlugin
 from tessera_plugin.tasks.base import EngineTask
 
@@ -64,7 +68,9 @@ def test_load_unload_load_leaves_nothing_behind(desktop, load, qtbot):
         desktop.toolbar.actions()[0].trigger()
         qtbot.wait(50)
         assert plugin.dock.isVisible()
-        button = plugin.dock.findChild(QWidget, "labelToolButton")
+        find = functools.partial(plugin.dock.findChild, QWidget, "labelToolButton")
+        qtbot.waitUntil(lambda find=find: find() is not None)  # its page is made in a moment
+        button = find()
         button.setEnabled(True)
         button.click()
         plugin.unload()
@@ -91,6 +97,51 @@ def test_the_action_shows_and_hides_the_dock(desktop, load, qtbot):
         action.trigger()
         qtbot.wait(20)
         assert plugin.dock.isVisible() == visible
+
+
+def test_it_is_open_again_where_it_was_open(desktop, load, store, qtbot):
+    plugin = load()
+    qtbot.wait(50)
+    assert plugin._dock is None, "nobody has opened it"
+    plugin.open()
+    dock = plugin.dock
+    desktop.window.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, dock)
+    state = desktop.window.saveState()
+    plugin.unload()  # as QGIS ends
+    assert store["tessera/dock_open"] is True
+    desktop.window.restoreState(state)  # as QGIS starts
+    again = load()
+    qtbot.waitUntil(lambda: again._dock is not None and again._dock.isVisible())
+    area = desktop.window.dockWidgetArea(again.dock)
+    assert area == Qt.DockWidgetArea.LeftDockWidgetArea
+    again.dock.close()
+    again.unload()
+    assert store["tessera/dock_open"] is False
+    third = load()
+    qtbot.wait(50)
+    assert third._dock is None
+
+
+def test_the_action_that_hides_it_is_remembered_too(desktop, load, store):
+    plugin = load()
+    for is_open in (True, False, True):
+        plugin.open()
+        assert store["tessera/dock_open"] is is_open
+    assert settings.load(store).dock_open, dock_memory.KEY
+
+
+def test_behind_the_welcome_page_nothing_is_added_to_the_project(desktop, load, store, qtbot):
+    desktop.canvas.hide()
+    plugin = load()
+    plugin.open()
+    qtbot.wait(50)
+    plugin.dock.finish()
+    plugin.dock._session.labels.add_class("Wood")
+    qtbot.wait(50)
+    assert QgsProject.instance().mapLayers() == {}
+    desktop.canvas.show()
+    QgsProject.instance().clear()  # as a new project
+    qtbot.waitUntil(lambda: len(QgsProject.instance().mapLayers()) == 2)
 
 
 def test_loading_makes_nothing_yet(desktop, load):

@@ -11,6 +11,7 @@ from qgis.PyQt.QtWidgets import QApplication
 
 from tessera_plugin.gui import problems_panel
 from tessera_plugin.tasks.labels import NewLabel
+from tests.archive.ground import DEMO
 from tests.clock import within
 from tests.qgis.hands import AREA, LABELS, Hands
 
@@ -144,6 +145,46 @@ def test_problems_are_told_gone_through_and_mended(hands):
     store.remove_class(water.id)
     checked(hands)
     assert headline(hands) == ""
+
+
+def test_the_map_is_left_alone_where_a_label_is_seen(hands):
+    store, canvas = hands.session.labels, hands.desktop.canvas
+    year = hands.session.settings.year - 1
+    land_class = store.add_class("Meadow")
+    west, south, east, north = DEMO
+    across, up = (west + east) / 2, (south + north) / 2
+    boxes = {
+        "seen": (across, up, across + 0.01, up + 0.01),
+        "tiny": (west + 0.01, up, west + 0.01001, up + 0.00001),
+        "huge": (west - 0.01, south - 0.01, east + 0.01, north + 0.01),
+    }
+    for name, box in boxes.items():
+        shape = QgsGeometry.fromRect(QgsRectangle(*box))
+        store.add_label(shape, land_class.id, year, name)
+    store.add_label(point(west + 0.001, up), land_class.id, year, "point")
+    checked(hands)
+    hands.click("problemsToggle")
+    tree = hands.find("problemsTree")
+    top = tree.findItems("Of another year", Qt.MatchFlag.MatchStartsWith)[0]
+    row = {store.label(top.child(i).data(0, problems_panel._PROBLEM).key).note: top.child(i)
+           for i in range(top.childCount())}  # fmt: skip
+    before = canvas.extent()
+    for name in ("seen", "point"):  # near the edge is in view, too
+        tree.setCurrentItem(row[name])
+        assert canvas.extent() == before
+    tree.setCurrentItem(row["tiny"])
+    (corner, other) = (hands.desktop.pixel(*boxes["tiny"][i : i + 2]) for i in (0, 2))
+    assert 10 < other.x() - corner.x() < canvas.width() / 4
+    tree.setCurrentItem(row["huge"])
+    (corner, other) = (hands.desktop.pixel(*boxes["huge"][i : i + 2]) for i in (0, 2))
+    assert canvas.rect().contains(corner)
+    assert canvas.rect().contains(other)
+    tree.setCurrentItem(top)  # all of a kind stay chosen when the labels are looked at again
+    panel(hands)._check()
+    hands.until(lambda: panel(hands)._lookup.is_busy)
+    checked(hands)
+    assert hands.find("problemYearButton").text() == f"Set 4 to {year + 1}"
+    assert tree.currentItem().text(0).startswith("Of another year")
 
 
 def test_labels_on_water_are_told_once_it_is_fetched(

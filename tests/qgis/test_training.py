@@ -162,7 +162,8 @@ def test_options_have_a_sentence_each_and_a_way_back(hands, make_dock, store, se
     assert "defaults suit" in hands.find("optionHelp").text()
     assert not hands.find("defaultsButton").isEnabled()
     names = ("hiddenEdit", "dropoutSpin", "epochsSpin", "rateSpin", "noiseSpin", "ensembleSpin",
-             "weightsCheck", "calibrateCheck", "polygonSpin", "sureSpin", "seedSpin")  # fmt: skip
+             "weightsCheck", "backgroundCheck", "calibrateCheck", "polygonSpin", "sureSpin",
+             "seedSpin")  # fmt: skip
     told = set()
     for name in names:
         QApplication.sendEvent(hands.find(name), QEvent(QEvent.Type.Enter))
@@ -173,15 +174,18 @@ def test_options_have_a_sentence_each_and_a_way_back(hands, make_dock, store, se
     hands.find("sureSpin").setValue(60)
     hands.find("seedSpin").setValue(7)
     hands.click("calibrateCheck")
+    hands.click("backgroundCheck")
     assert json.loads(hands.session.settings.train_options) == {
         "min_confidence": 60,
         "calibrate": False,
+        "background": False,
     }
     hands.dock.close_down()
     hands.dock._session.close()
     again = make_dock(archive=server.url)
     assert again.findChild(QWidget, "sureSpin").value() == 60
     assert not again.findChild(QWidget, "calibrateCheck").isChecked()
+    assert not again.findChild(QWidget, "backgroundCheck").isChecked()
     other = Hands(again, hands.qtbot, hands.desktop)
     other.page(MAP)
     other.unfold("optionsGroup")
@@ -263,6 +267,21 @@ def test_blocks_are_drawn_and_then_tested(hands, archive):
     assert len(hands.bands()) == 3
     hands.page(LABELS)
     assert hands.bands() == []
+
+    hands.page(MAP)
+    assert len(hands.bands()) == 3
+    hands.click("classifyButton")
+    hands.settle()
+    assert hands.bands() == [], "they are over a finished map"
+    assert hands.find("showBlocksCheck").isChecked()
+    assert "finished map" in hands.told("blockNote")
+    hands.page(LABELS)
+    hands.page(MAP)
+    hands.qtbot.wait(600)
+    assert hands.bands() == []
+    hands.find("foldsSpin").setValue(4)
+    hands.until(lambda: len(hands.bands()) == 4)
+    assert "finished map" not in hands.told("blockNote")
 
 
 def qtbot_key(hands, spin, key):

@@ -15,7 +15,9 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Iterator, List, Mapping, Tuple
+from typing import Dict, List, Mapping, Tuple
+
+from .protobuf import BYTES, VARINT, Damaged, TooManyFields, Walker
 
 MOST_BYTES = 3_000_000_000
 """Of an encoder with all its files."""
@@ -38,7 +40,6 @@ _IN_MEMORY = "_ORT_MEM_ADDR_"
 
 _OTHER_FORMAT = b"ORTM"
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _Span = Tuple[int, int]
 
 _INNER: Mapping[str, Mapping[int, str]] = {
@@ -109,7 +110,7 @@ def _check(path: Path, most_bytes: int) -> None:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
         if path.suffix.lower() == ".ort" or raw[4:8] == _OTHER_FORMAT:
             raise _Refused("it is in onnxruntime's own format, not ONNX")
-        found = _Walk(raw).model()
+        found = _found(raw)
     if not found.ir_version or not found.has_graph:
         raise _Refused("it is no ONNX model")
     if not any(domain in {"", "ai.onnx"} and version > 0 for domain, version in found.opsets):
@@ -134,17 +135,27 @@ class _Found:
     files: List[Dict[str, str]] = field(default_factory=list)
 
 
+def _found(raw: mmap.mmap) -> _Found:
+    """Return what the file asks for. Raises: _Refused."""
+    try:
+        return _Walk(raw).model()
+    except Damaged:
+        raise _Refused("it is no ONNX model, or damaged") from None
+    except TooManyFields:
+        raise _Refused("it has too many parts") from None
+
+
 class _Walk:
     """Through the messages of a file."""
 
     def __init__(self, raw: mmap.mmap) -> None:
-        self._raw = raw
-        self._fields = 0
+        self._fields = Walker(raw, _MOST_FIELDS)
+        self._end = len(raw)
         self._found = _Found()
 
     def model(self) -> _Found:
-        """Return what the file asks for. Raises: _Refused."""
-        self._message("model", (0, len(self._raw)), ("", ""), 0)
+        """Return what the file asks for. Raises: _Refused, Damaged, TooManyFields."""
+        self._message("model", (0, self._end), ("", ""), 0)
         return self._found
 
     def _message(self, kind: str, span: _Span, owner: _Operator, depth: int) -> None:
@@ -195,59 +206,24 @@ class _Walk:
         numbers: Dict[str, int] = {}
         inner: List[Tuple[str, _Span]] = []
         text_of, number_of = _TEXTS.get(kind, {}), _NUMBERS.get(kind, {})
-        for number, wire, start, end in self._entries(span):
-            if wire == _BYTES and number in _INNER[kind]:
+        for number, kind_of, start, end in self._fields.fields(*span):
+            if kind_of == BYTES and number in _INNER[kind]:
                 inner.append((_INNER[kind][number], (start, end)))
-            elif wire == _BYTES and number in text_of:
+            elif kind_of == BYTES and number in text_of:
                 texts[text_of[number]] = self._text(start, end)
-            elif wire == _VARINT and number in number_of:
-                numbers[number_of[number]] = self._varint(start, end)[0]
+            elif kind_of == VARINT and number in number_of:
+                numbers[number_of[number]] = self._fields.varint(start, end)[0]
             elif number in _INNER[kind] or number in text_of or number in number_of:
-                raise _Refused("it is no ONNX model, or damaged")
+                raise Damaged
         return texts, numbers, inner
-
-    def _entries(self, span: _Span) -> Iterator[Tuple[int, int, int, int]]:
-        """Yield number, wire type, start and end of each field."""
-        at, end = span
-        while at < end:
-            self._fields += 1
-            if self._fields > _MOST_FIELDS:
-                raise _Refused("it has too many parts")
-            key, at = self._varint(at, end)
-            number, wire = key >> 3, key & 7
-            start = at
-            if wire == _VARINT:
-                at = self._varint(at, end)[1]
-            elif wire == _BYTES:
-                length, start = self._varint(at, end)
-                at = start + length
-            elif wire in {_FIXED64, _FIXED32}:
-                at += 8 if wire == _FIXED64 else 4
-            else:
-                raise _Refused("it is no ONNX model, or damaged")
-            if at > end or not number:
-                raise _Refused("it is no ONNX model, or damaged")
-            yield number, wire, start, at
-
-    def _varint(self, at: int, end: int) -> Tuple[int, int]:
-        """Return a number and where it ends."""
-        value = shift = 0
-        while at < end and shift < 70:
-            byte = self._raw[at]
-            at += 1
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value, at
-            shift += 7
-        raise _Refused("it is no ONNX model, or damaged")
 
     def _text(self, start: int, end: int) -> str:
         if end - start > 4096:
             raise _Refused("a name in it has more than 4096 bytes")
         try:
-            return self._raw[start:end].decode()
+            return self._fields.raw[start:end].decode()
         except UnicodeDecodeError:
-            raise _Refused("it is no ONNX model, or damaged") from None
+            raise Damaged from None
 
 
 def _check_operators(found: _Found) -> None:

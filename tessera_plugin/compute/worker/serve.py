@@ -60,6 +60,8 @@ METHODS: Mapping[str, Method] = {
     "export_encoder": _module("encoders.export"),
     "describe_model": _module("models.describe"),
     "export_head": _module("models.export_head"),
+    "read_head": _module("models.read_head"),
+    "head_answers": _module("models.head_answers"),
     "run_model": _module("models.run"),
 }
 

@@ -24,10 +24,16 @@ _STEPS_PER_EPOCH = 8
 _LEAST_GAIN = 1e-3
 """A held-out loss that sinks by less is not better: what is separable would train for ever."""
 
+_GROUND_BATCH = 128
+"""Pixels without labels per step."""
+
 
 @dataclass(frozen=True)
 class Params:
-    """What the client asks for; D dimensions, n samples, k classes. Paths are .npy files."""
+    """What the client asks for; D dimensions, n samples, k classes, u pixels without labels.
+
+    Paths are .npy files.
+    """
 
     codes: str
     """int8 (n, D)."""
@@ -63,6 +69,14 @@ class Params:
     seed: int = 0
     fixed_epochs: Optional[int] = None
     """Refit: so many epochs, with nothing held out, and the last weights are kept."""
+    ground_codes: str = ""
+    """int8 (u, D): pixels without labels, for which somebody else's answers are learnt."""
+    ground_scales: str = ""
+    """float32 (u,)."""
+    ground_answers: str = ""
+    """float32 (u, k): probabilities."""
+    ground_share: float = 0.0
+    """How much these answers count in the loss, labels counting the rest. 0: they are not read."""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.hidden) <= 2:
@@ -71,6 +85,8 @@ class Params:
             raise ValueError(f"two classes or more, got {self.classes}")
         if self.most_epochs < 1 or self.batch_size < 1:
             raise ValueError("epochs and batch_size are 1 or more")
+        if not 0 <= self.ground_share < 1:
+            raise ValueError(f"ground_share is at least 0 and below 1, got {self.ground_share}")
 
     @property
     def most_epochs(self) -> int:
@@ -83,6 +99,24 @@ class Samples(NamedTuple):
 
     x: torch.Tensor
     y: torch.Tensor
+
+
+class Ground(NamedTuple):
+    """Pixels without labels (u, D) float32, what they are to be called (u, k), how much they count."""
+
+    x: torch.Tensor
+    answers: torch.Tensor
+    share: float
+
+    def some(self) -> Ground:
+        """Return a few of them, drawn at random."""
+        rows = torch.randint(len(self.x), (_GROUND_BATCH,))
+        return self._replace(x=self.x[rows], answers=self.answers[rows])
+
+    def added(self, loss: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
+        """Return a loss of labels together with that of what is said of these pixels (u, k)."""
+        mine = nn.functional.cross_entropy(said, self.answers)
+        return (1 - self.share) * loss + self.share * mine
 
 
 class Fit(NamedTuple):
@@ -111,8 +145,9 @@ def run(params: Mapping[str, Any], job: Job) -> Dict[str, object]:
     held_out = _load(p, p.validation_index) if p.fixed_epochs is None else None
     if held_out is not None and not len(held_out.y):
         held_out = None  # labels so few that none could be spared: all epochs, as in a refit
+    ground = _load_ground(p) if p.ground_share else None
     model = build(train.x.shape[1], p.hidden, p.classes, p.dropout)
-    fit = _fit(model, train, held_out, p, job)
+    fit = _fit(model, train, held_out, ground, p=p, job=job)
     _save(model, p.out)
     return {"weights": p.out, "seconds": time.monotonic() - started, **fit._asdict()}
 
@@ -121,10 +156,16 @@ def _fit(
     model: nn.Sequential,
     train: Samples,
     held_out: Optional[Samples],
+    ground: Optional[Ground],
+    *,
     p: Params,
     job: Job,
 ) -> Fit:
-    """Train in place and leave the best weights in the model (the last, where nothing is held out)."""
+    """Train in place and leave the best weights in the model (the last, where nothing is held out).
+
+    Pixels without labels count in what decides when to stop as they count in what is learnt: a
+    handful of held-out labels alone would decide by chance.
+    """
     weights = _class_weights(train.y, p.classes) if p.class_weights else None
     loss_of = nn.CrossEntropyLoss(weights)
     optimizer = torch.optim.AdamW(
@@ -142,7 +183,11 @@ def _fit(
             x = train.x[rows]  # (b, D)
             if p.noise:
                 x = x + p.noise * torch.randn_like(x)
-            loss = loss_of(model(x), train.y[rows])  # (b, D) -> (b, k) -> ()
+            some = ground.some() if ground is not None else None
+            said = model(x if some is None else torch.cat([x, some.x]))  # one pass, half the time
+            loss = loss_of(said[: len(rows)], train.y[rows])  # (b, k) -> ()
+            if some is not None:
+                loss = some.added(loss, said[len(rows) :])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -153,7 +198,10 @@ def _fit(
         if held_out is not None:
             model.eval()
             with torch.no_grad():
-                held_out_loss = loss_of(model(held_out.x), held_out.y).item()
+                loss = loss_of(model(held_out.x), held_out.y)
+                if ground is not None:
+                    loss = ground.added(loss, model(ground.x))
+                held_out_loss = loss.item()
 
         # tell
         train_loss = sum_of_losses / n
@@ -186,17 +234,31 @@ def _load(p: Params, index_path: str) -> Samples:
     index = open_npy(index_path)
     if not index.size:
         index = index.astype(np.intp)  # an empty list becomes float64
-    codes, scales = open_npy(p.codes)[index], open_npy(p.scales)[index]
+    x = _standardised(open_npy(p.codes)[index], open_npy(p.scales)[index], p)
+    y = open_npy(p.labels)[index].astype(np.int64)
+    if len(y) and (y.min() < 0 or y.max() >= p.classes):
+        raise ValueError(f"class indices must be 0 to {p.classes - 1}")
+    return Samples(x, torch.from_numpy(y))
+
+
+def _load_ground(p: Params) -> Ground:
+    """Read pixels without labels and the answers for them."""
+    x = _standardised(open_npy(p.ground_codes), open_npy(p.ground_scales), p)
+    answers = open_npy(p.ground_answers).astype(np.float32)
+    if answers.shape != (len(x), p.classes) or not np.isfinite(answers).all():
+        raise ValueError(f"ground_answers must be {len(x)} rows of {p.classes} probabilities")
+    return Ground(x, torch.from_numpy(answers), p.ground_share)
+
+
+def _standardised(codes: NDArray[np.int8], scales: NDArray[np.float32], p: Params) -> torch.Tensor:
+    """Return what the network is given (n, D). Raises: ValueError for a pixel that is not valid."""
     mean, std = open_npy(p.mean), open_npy(p.std)
     if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
         raise ValueError("mean and std must be finite, and std above 0")
-    x = (codes.astype(np.float32) * scales[:, None] - mean) / std  # (n, D)
-    y = open_npy(p.labels)[index].astype(np.int64)
+    x = (codes.astype(np.float32) * scales[:, None] - mean) / std
     if not np.isfinite(x).all():
         raise ValueError("some samples have no valid embedding")
-    if len(y) and (y.min() < 0 or y.max() >= p.classes):
-        raise ValueError(f"class indices must be 0 to {p.classes - 1}")
-    return Samples(torch.from_numpy(x.astype(np.float32, copy=False)), torch.from_numpy(y))
+    return torch.from_numpy(x.astype(np.float32, copy=False))
 
 
 def _class_weights(y: torch.Tensor, classes: int) -> torch.Tensor:

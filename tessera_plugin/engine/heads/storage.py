@@ -7,13 +7,14 @@ Heads are shared between people, so a file is doubted in every respect before it
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
 import re
 import zipfile
 import zlib
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from ...io import files
 from ...values import LandClass
 from ..accuracy import Accuracy
 from .base import Head
+from .story import sound
 
 FORMAT = "tessera-head"
 FORMAT_VERSION = 1
@@ -54,9 +56,35 @@ def load(path: str) -> Head:
 
     Raises: HeadUnreadable with the reason.
     """
-    try:
+    with _doubted(path):
         facts = _parsed(_member(path, _FACTS))
         return _head(facts, _arrays(_member(path, _ARRAYS)))
+
+
+def facts_text(head: Head) -> str:
+    """Return all of a head but its arrays, as it stands in its file."""
+    return _facts(head).decode()
+
+
+def from_facts(path: str, text: str, arrays: Mapping[str, NDArray[np.float32]]) -> Head:
+    """Return the head of `facts_text` and its arrays, doubted as a file is.
+
+    `path` is where they were found. Raises: HeadUnreadable with the reason.
+    """
+    with _doubted(path):
+        content = text.encode()
+        if len(content) > _MAX_BYTES[_FACTS]:
+            raise ValueError(f"{_FACTS} is larger than {_MAX_BYTES[_FACTS]:,} bytes")
+        head = _head(_parsed(content), dict(arrays))
+        _facts(head)  # what can be read can be saved
+        return head
+
+
+@contextlib.contextmanager
+def _doubted(path: str) -> Iterator[None]:
+    """Turn whatever is met in a file that is not what it seems into our error."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise HeadUnreadable(path, "there is no such file") from error
     except KeyError as error:
@@ -196,7 +224,7 @@ def _head(facts: Mapping[str, Any], arrays: Dict[str, NDArray[np.float32]]) -> H
         mean=mean,
         std=std,
         weights=arrays,
-        training=_typed(facts, "training", dict),
+        training=sound(_typed(facts, "training", dict)),
         accuracy=_accuracy(facts),
         seed=_typed(facts, "seed", int),
         versions=_typed(facts, "versions", dict),

@@ -81,6 +81,7 @@ class LabelTools(QWidget):
         self._dress()
         self._links.connect(self._canvas.mapToolSet, self._tool_changed)
         self._links.connect(self._store.changed, self.enable)
+        self._links.connect(self._store.writing, self._enable_undo)
         self._links.connect(self._store.selection_changed, self.changed.emit)
         self.enable()
 
@@ -213,7 +214,9 @@ class LabelTools(QWidget):
             icon=forms.icon("select"),
             about=self.tr(
                 "Select, move and change labels\n"
-                "Click a label or drag a box; drag a selected label to move it, right click for more."
+                "Click a label or drag a box; drag a selected label to move it, right click for more.\n"
+                "For the corners of a polygon take QGIS's vertex tool on the layer of the labels: once "
+                "its edits are saved they are learnt, and Undo here takes them back."
             ),
             hint=self._select_hint,
             needs_labels=True,
@@ -341,17 +344,18 @@ class LabelTools(QWidget):
     def _show_brush(self, size_px: int) -> None:
         self.brushSizeCombo.setCurrentIndex(SIZES_PX.index(size_px))
 
-    def _enable_undo(self) -> None:
+    def _enable_undo(self, *_: object) -> None:
         store = self._store
+        busy = self.tr("Many labels are being written just now") if store.is_writing else ""
         self.undoButton.setEnabled(store.can_undo)
         self.redoButton.setEnabled(store.can_redo)
         self.undoButton.setToolTip(
             self.tr("Undo: {} (Ctrl+Z)").format(store.undo_text)
             if store.can_undo
-            else self.tr("There is nothing to undo")
+            else busy or self.tr("There is nothing to undo")
         )
         self.redoButton.setToolTip(
             self.tr("Redo: {} (Ctrl+Shift+Z)").format(store.redo_text)
             if store.can_redo
-            else self.tr("There is nothing to redo")
+            else busy or self.tr("There is nothing to redo")
         )

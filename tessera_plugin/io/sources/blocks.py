@@ -72,6 +72,9 @@ def block_picker(cache: BlockCache, depth: int, layout_of: LayoutOf) -> Picker:
             return Picked(
                 np.zeros((*shape, depth), np.int8), np.full(shape, np.nan, np.float32), states
             )
+        if not found.owner.any():  # the usual case: the first tile is valid all over
+            states = np.full(shape, State.VALID, np.uint8)
+            return Picked(found.codes, found.scales, states)
         cover = layout.cover()[np.ix_(rows, cols)]
         is_valid = found.is_valid(cover)
         codes, scales = found.codes, found.scales

@@ -21,17 +21,24 @@ GRACE_S = 0.7
 class Crew:
     """Does jobs in their order, at most `hands` at once; while the gate is closed none is begun."""
 
-    def __init__(self, hands: int, stop: Callable[[], None], gate: Optional[Gate] = None) -> None:
+    def __init__(
+        self,
+        hands: int,
+        stop: Callable[[], None],
+        gate: Optional[Gate] = None,
+        tick_s: float = TICK_S,
+    ) -> None:
         self._hands = max(hands, 1)
         self._stop = stop
         self._gate = gate
+        self._tick_s = tick_s
         self._changed = threading.Condition()
         self._queue: Deque[Job] = deque()
         self._busy = 0
         self._error: Optional[BaseException] = None
 
     def run(self, jobs: Sequence[Job], tick: Callable[[], None]) -> None:
-        """Do all jobs; `tick` is called ten times a second in this thread and may raise.
+        """Do all jobs; `tick` is called every `tick_s` in this thread and may raise.
 
         What a job or `tick` raises first ends all: `stop` is called, which must make jobs in
         flight end soon, and the error is raised here.
@@ -41,7 +48,7 @@ class Crew:
         for _ in range(self._busy):
             threading.Thread(target=self._work, name="tessera-fetch", daemon=True).start()
         try:
-            while self._wait(TICK_S):
+            while self._wait(self._tick_s):
                 tick()
             if self._error is None:
                 tick()

@@ -25,7 +25,10 @@ class Known:
         self._cache = cache
         self._recheck = recheck
         self._infos: Dict[Tile, Optional[TileInfo]] = {}
-        self._row: Tuple[Optional[Window], int, Tuple[Tile, ...]] = (None, 0, ())
+        self._window: Optional[Window] = None
+        self._over: Dict[int, Tuple[Tuple[Tile, int, int], ...]] = {}
+        """By a row of blocks of that window: tiles, their first and their stop column."""
+        self._footprints: Dict[Tile, Window] = {}
 
     def info(self, tile: Tile) -> Optional[TileInfo]:
         """Return what is known of a tile."""
@@ -38,17 +41,27 @@ class Known:
 
     def footprint(self, tile: Tile) -> Window:
         """Return the pixels of a tile, of its own shape where that is known."""
-        info = self.info(tile)
-        return tile.footprint(info.shape if info is not None and not info.absent else None)
+        found = self._footprints.get(tile)
+        if found is None:
+            info = self.info(tile)
+            shape = info.shape if info is not None and not info.absent else None
+            found = self._footprints[tile] = tile.footprint(shape)
+        return found
 
     def tiles(self, block: Window, window: Window) -> List[Tile]:
         """Return the tiles that may meet a block of a window, ascending."""
-        last, row, over = self._row
-        if last is not window or row != block.row:  # blocks come row by row
-            around = tiles_around(window)
-            over = tuple(tile for tile in around if _overlaps(tile, block.row, block.stop_row))
-            self._row = window, block.row, over
-        return [tile for tile in over if tile.footprint().intersection(block)]
+        if self._window is not window:
+            self._window, self._over = window, {}
+        over = self._over.get(block.row)
+        if over is None:
+            places = [(tile, tile.footprint()) for tile in tiles_around(window)]
+            over = self._over[block.row] = tuple(
+                (tile, place.col, place.stop_col)
+                for tile, place in places
+                if place.row < block.stop_row and block.row < place.stop_row
+            )
+        col, stop_col = block.col, block.stop_col
+        return [tile for tile, first, stop in over if first < stop_col and col < stop]
 
     def layout(self, block: Window, tiles: Sequence[Tile]) -> Layout:
         """Return how tiles lie over a block; `tiles` are all that may meet it, ascending."""
@@ -74,11 +87,6 @@ def tiles_around(window: Window) -> Tuple[Tile, ...]:
     last_row, last_col = (window.stop_row - 1) // BLOCK_PX, (window.stop_col - 1) // BLOCK_PX
     stop = (last_row + 1) * BLOCK_PX, (last_col + 1) * BLOCK_PX
     return tiles_of(Window.between(window.zone, first.row, first.col, *stop))
-
-
-def _overlaps(tile: Tile, row: int, stop_row: int) -> bool:
-    footprint = tile.footprint()
-    return footprint.row < stop_row and row < footprint.stop_row
 
 
 def _is_stale(info: TileInfo) -> bool:
