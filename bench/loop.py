@@ -12,6 +12,7 @@ fetched first takes 11 GB in a temporary folder (`--metres 10 50`: 3 GB), or one
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -105,14 +106,16 @@ def main():
 
 
 def measure(options, folder, url):
-    window = area(max(options.metres))
     cache = Path(options.keep or folder / "cache")
-    address = cache / "address"  # of the server that it was fetched from, which decides the folder
-    if address.exists():
-        url = address.read_text("utf-8")
+    kept = cache / "fetched.json"  # the server's address decides the folder in the cache
+    if kept.exists():
+        url, metres = json.loads(kept.read_text("utf-8"))
+        window = area(metres)
     else:
+        metres = max(options.metres)
+        window = area(metres)
         fetch(url, cache, window)
-        address.write_text(url, "utf-8")
+        kept.write_text(json.dumps([url, metres]), "utf-8")
     west, south, east, north = bounds(window)
     plan = {"size": SIZE, "metres": METRES, "clicks": options.clicks, "views": options.views,
             "middle": [(west + east) / 2, (south + north) / 2], "pictures": options.pictures,

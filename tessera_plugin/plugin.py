@@ -16,6 +16,7 @@ from qgis.PyQt.QtGui import QIcon
 from . import paths
 
 if TYPE_CHECKING:
+    from .gui.ahead import Ahead
     from .gui.dock import TesseraDock
     from .gui.dock_memory import DockMemory
     from .tasks.session import Session
@@ -34,6 +35,7 @@ class TesseraPlugin:
         self._session: Optional[Session] = None
         self._dock: Optional[TesseraDock] = None
         self._memory: Optional[DockMemory] = None
+        self._ahead: Optional[Ahead] = None
 
     def initGui(self) -> None:  # noqa: N802 - QGIS's name
         """Add toolbar button and menu."""
@@ -56,7 +58,7 @@ class TesseraPlugin:
     def unload(self) -> None:
         """Leave nothing behind; what runs ends quietly."""
         self._stack.close()
-        self._session = self._dock = self._memory = None
+        self._session = self._dock = self._memory = self._ahead = None
 
     @property
     def dock(self) -> TesseraDock:
@@ -102,14 +104,19 @@ class TesseraPlugin:
         self._stack.callback(self._memory.close_down)
 
     def _open_again(self) -> None:
+        """Show the dock at the start of QGIS, which would stand still for the imports."""
+        if self._ahead is not None:
+            self._ahead.then(self._show)
+
+    def _show(self) -> None:
         self.dock.show()
 
     def _import_ahead(self) -> None:
         from .gui.ahead import Ahead  # noqa: PLC0415
 
-        ahead = Ahead(lambda: self._dock is None)
-        self._stack.callback(ahead.deleteLater)
-        self._stack.callback(ahead.stop)
+        self._ahead = Ahead(lambda: self._dock is None)
+        self._stack.callback(self._ahead.deleteLater)
+        self._stack.callback(self._ahead.stop)
 
     def _action(self, name: str, icon: QIcon, text: str, slot: Callable[[], None]) -> Any:  # noqa: ANN401 - QAction's home differs
         from .gui.compat import QAction  # noqa: PLC0415

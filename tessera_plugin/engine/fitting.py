@@ -27,7 +27,7 @@ from .train_params import TrainParams
 UNGUIDED_EPOCHS = 60
 """How long an MLP is trained where there are too few labels to hold some back."""
 
-FEWEST_HELD_BACK = 30
+FEWEST_HELD_BACK = 60
 """Fewer labels would decide by chance when an MLP stops, and are better learnt."""
 
 NEVER = -1e6
@@ -111,7 +111,9 @@ class Trainer:
         if self.params.kind == "instant":
             return self._fit_instant(rows)
         again = self._fit_mlp(rows, rows[:0], list(first.epochs), report, None)
-        return replace(again, story=first.story)  # the curve that decided is the one to show
+        # the curve that decided is the one to show
+        share = again.story["background_share"]
+        return replace(again, story={**first.story, "background_share": share})
 
     def logits(self, fitted: Fitted, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the logits of rows (m, k)."""

@@ -44,7 +44,8 @@ class TrainParams:
     batch_size: int = 256
     """MLP: samples per step."""
     validation_share: float = 0.2
-    """MLP: share of each class's training labels held back to decide when to stop."""
+    """MLP: share of each class's training labels held back to decide when to stop. Where that would be
+    a few dozen, which would decide by chance, none are, and it sees all of them 60 times."""
     class_weights: bool = True
     """MLP: whether a class with few samples counts as much as one with many."""
     noise: float = 0.0

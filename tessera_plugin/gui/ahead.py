@@ -35,10 +35,16 @@ class Ahead(QObject):
         super().__init__()
         self._has_time, self._names = has_time, names
         self._is_wanted = True
+        self._then: Optional[Callable[[], None]] = None
         self._thread: Optional[threading.Thread] = None
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._look)
         self._timer.start(START_MS)
+
+    def then(self, call: Callable[[], None]) -> None:
+        """Import now, and call when all is there."""
+        self._then = call
+        self._timer.start(0)
 
     def stop(self) -> None:
         """Import nothing more: after this no code of ours runs."""
@@ -58,6 +64,8 @@ class Ahead(QObject):
             self._timer.stop()
             if self._has_time():
                 garbage.collect()
+            if self._then is not None:
+                self._then()
 
     def _import(self) -> None:
         with garbage.held_back():

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from qgis.PyQt.QtGui import QGuiApplication
-from qgis.PyQt.QtWidgets import QDialog, QScrollArea, QWidget
+from qgis.PyQt.QtWidgets import QDialog, QLayout, QScrollArea, QWidget
 
 USUAL_PX, LARGE_PX = 18, 22
 """Height of a line with the letters that systems come with, or a little more; and of large ones."""
@@ -38,5 +38,7 @@ def fit_page(area: QScrollArea, most_px: int) -> None:
     """
     page = area.widget()
     if page is not None:
+        for layout in page.findChildren(QLayout):
+            layout.invalidate()  # what was folded before it was seen is not measured by itself
         needed_px = page.minimumSizeHint().width() + area.verticalScrollBar().sizeHint().width()
         area.setMinimumWidth(min(needed_px, scaled(area, most_px)))

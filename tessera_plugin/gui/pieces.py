@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any, Callable, Iterator, List, Optional
 
 from qgis.PyQt.QtCore import QObject, Qt, QTimer, pyqtSignal
+from qgis.PyQt.QtGui import QShowEvent
 from qgis.PyQt.QtWidgets import QFrame, QScrollArea, QWidget
 
 from . import letters
@@ -95,6 +96,11 @@ class LatePage(QScrollArea):
         while not self.is_made:
             self._go_on()
             yield
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if self.is_made:  # groups fold when they are first seen: it needs less from now on
+            letters.fit_page(self, self._wide_px)
 
     def close_down(self) -> None:
         """Close the page, as far as it was made."""

@@ -17,8 +17,10 @@ class Dock:
         self.person = person
 
     def open(self):
-        """Click the button in the toolbar."""
+        """Click the button in the toolbar, unless it is open as it was the last time."""
         window = self.person.window
+        if any(each.isVisible() for each in window.findChildren(QWidget, "TesseraDock")):
+            return
         action = next((a for a in window.findChildren(QAction, "tesseraAction")), None)
         if action is None:
             raise StepFailed("the plugin has no button")

@@ -112,7 +112,7 @@ class Person:
 
     def new_project(self):
         iface.actionNewProject().trigger()
-        QApplication.processEvents()
+        QTest.qWait(200)  # a dock that is open adds its layers, and keeps the map where it is
 
     def zoom_to(self, west, south, east, north, crs="EPSG:3857"):
         target = QgsCoordinateReferenceSystem(crs)

@@ -265,7 +265,7 @@ def test_without_a_worker_there_is_no_mlp():
 
 
 def test_an_mlp_is_trained_with_early_stopping_on_a_part_of_the_training_side(worker):
-    samples = gaussians(70, 2.0)
+    samples = gaussians(140, 2.0)
     heard = []
     params = TrainParams(kind="mlp", refit=False, patience=10)
     head = fit(samples, params, worker=worker, on_epoch=heard.append)
@@ -276,9 +276,10 @@ def test_an_mlp_is_trained_with_early_stopping_on_a_part_of_the_training_side(wo
     assert head.accuracy.overall > 0.8
     assert [epoch.epoch for epoch in heard] == list(range(1, len(heard) + 1))
     assert [list(epoch) for epoch in heard] == told["loss_curve"]
-    # of 70 labels a class 21 are kept for the test, and of the other 49 ten to decide when to stop
-    assert told["accuracy_from"]["test_labels"] == 63
-    assert told["validation_labels"] == 30
+    # of 140 labels a class 42 are kept for the test, and of the other 98 twenty to decide when to
+    # stop
+    assert told["accuracy_from"]["test_labels"] == 126
+    assert told["validation_labels"] == 60
     assert told["epochs_run"] == len(heard) >= told["epochs"] > 1
     best = min(epoch.validation_loss for epoch in heard)
     assert heard[told["epochs"] - 1].validation_loss <= best + 1e-3
@@ -288,7 +289,7 @@ def test_an_mlp_is_trained_with_early_stopping_on_a_part_of_the_training_side(wo
 
 
 def test_an_mlp_is_refitted_for_as_many_epochs_as_were_best(worker):
-    samples = gaussians(70, 2.0)
+    samples = gaussians(140, 2.0)
     params = TrainParams(kind="mlp", hidden=(16, 8), epochs=25)
     heard = []
     head = fit(samples, params, worker=worker, on_epoch=heard.append)

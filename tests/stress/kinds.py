@@ -67,7 +67,7 @@ def _soon(**where: Any) -> Fault:
 _BROKE = r"the connection broke|no connection"
 _LENGTH = r"bytes were sent instead of|only [\d,]+ of [\d,]+ bytes came"
 _ROOT = r"zarr\.json can't be read|the answer is not a whole object"
-IMPATIENT = {"read_timeout_s": 0.4}
+IMPATIENT = {"read_timeout_s": 0.8}
 """Long enough for a busy machine, since a fault waits for ever."""
 
 KINDS: Tuple[Kind, ...] = (
@@ -94,7 +94,7 @@ KINDS: Tuple[Kind, ...] = (
     Kind("slow drip", lambda **w: Fault.drip(0.05, after=900, **w), "it comes too slowly|no connection",
          settings=IMPATIENT, seconds=2),
     Kind("slow head", lambda **w: Fault.drip_head(0.05, **w), "it comes too slowly|no connection",
-         settings={**IMPATIENT, "connect_timeout_s": 0.4}, seconds=2, long=True),
+         settings={**IMPATIENT, "connect_timeout_s": 0.8}, seconds=2, long=True),
     Kind("shorter length", lambda **w: Fault.wrong_length(-5, **w), _LENGTH, _ROOT),
     Kind("longer length", lambda **w: Fault.wrong_length(5, **w), _LENGTH, _ROOT),
     Kind("no length, short", lambda **w: Fault.no_length(-5, **w), _LENGTH, _ROOT),
