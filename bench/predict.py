@@ -37,6 +37,8 @@ WORKER = os.environ.get(
 )
 CLASSES = tuple(LandClass(i, f"class {i}", "#000000") for i in range(1, 7))
 PIXELS, SLOW_PIXELS, CHUNK, ROUNDS = 262_144, 16_384, 16_384, 9
+REST_S = 0.2
+"""Until threads that wait for work no longer turn in circles: else one way slows the next down."""
 NUMPY = "numpy (ours)"
 LABELS = 3_000
 """Rows that are learnt: a few hundred pixels of each class, as a handful of polygons give."""
@@ -83,6 +85,7 @@ def timed(runs, codes, scales):
     seconds = {name: [] for name in runs}
     for _ in range(ROUNDS):
         for name, run in runs.items():
+            time.sleep(REST_S)
             began = time.perf_counter()
             run(codes, scales)
             seconds[name].append(time.perf_counter() - began)
