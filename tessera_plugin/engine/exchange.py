@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..compute.client import WorkerClient
 from ..errors import WorkerUnavailable
 from ..io import files
+from ..progress import Report, silent
 
 
 def needed(worker: Optional[WorkerClient], why: str) -> WorkerClient:
@@ -22,6 +23,15 @@ def needed(worker: Optional[WorkerClient], why: str) -> WorkerClient:
     if worker is None:
         raise WorkerUnavailable(f"{why} in the worker, and there is none")
     return worker
+
+
+def check_parts(worker: WorkerClient, *packages: str, report: Report = silent) -> None:
+    """Check that the worker has these packages of the add-on's training part, by their names in `hello`.
+
+    Raises: WorkerUnavailable where it has not; WorkerDied, WorkerFailed, Cancelled.
+    """
+    if not worker.start(report).keys() >= set(packages):
+        raise WorkerUnavailable("the add-on was installed without its training part")
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..compute.client import WorkerClient
 from ..errors import WorkerUnavailable
 from ..progress import Report, part, silent
-from .exchange import exchange, needed
+from .exchange import check_parts, exchange, needed
 from .fitting import present_classes, standardisation
 from .folds import Folds
 from .heads.base import KINDS
@@ -171,8 +171,7 @@ def _one(
     if kind in KINDS:
         return cross_validate(samples, replace(params, kind=kind), folds, report, worker)[0]
     client = needed(worker, f"{OTHERS[kind]} is fitted by scikit-learn")
-    if "scikit-learn" not in client.start():
-        raise WorkerUnavailable("the add-on was installed without its training part")
+    check_parts(client, "scikit-learn")
     return tested(samples, kind, folds, by_scikit_learn(samples, kind, params.seed, client), report)
 
 

@@ -23,12 +23,11 @@ from ..compute.client import WorkerClient
 from ..errors import HeadUnreadable, OnnxHeadTooOld, OnnxNotAHead, WorkerFailed
 from ..progress import Report, silent
 from .embeddings import dequantise
-from .exchange import exchange
+from .exchange import check_parts, exchange
 from .head_onnx import (
     DIGEST_KEY,
     FILE_KEY,
     arrays_of,
-    check_part,
     compare,
     digest,
     trial_embeddings,
@@ -62,7 +61,7 @@ def read_head(path: str, worker: WorkerClient, report: Report = silent) -> Head:
     HeadUnreadable where anything in it was changed; WorkerUnavailable, WorkerDied, WorkerFailed,
     NotWritable, DiskFull, Cancelled.
     """
-    check_part(worker)
+    check_parts(worker, "onnx")
     metadata, arrays, foreign = _taken_apart(path, worker, report)
     if FILE_KEY not in metadata:
         raise _not_ours(path, metadata)

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compute.client import WorkerClient
-from ..errors import HeadExportDiffers, WorkerUnavailable
+from ..errors import HeadExportDiffers
 from ..io import files
 from ..progress import Report, silent
 from .catalog import CITATION, LICENCE
 from .embeddings import dequantise
-from .exchange import exchange
+from .exchange import check_parts, exchange
 from .heads import Head
 from .heads.storage import facts_text
 from .model_forms import KEY
@@ -78,7 +78,7 @@ def export_head(
     Raises: HeadExportDiffers, WorkerUnavailable, WorkerDied, WorkerFailed, NotWritable, DiskFull,
     Cancelled. Where it fails there is no file, or the old one.
     """
-    check_part(worker)
+    check_parts(worker, "onnx")
     codes, scales = trial_embeddings(head)
     wanted = head.probabilities(codes, scales)
     arrays: Dict[str, NDArray[Any]] = {"tried": dequantise(codes, scales)}
@@ -103,12 +103,6 @@ def export_head(
     return ExportCheck(
         path, len(content), len(codes), compared.same, compared.worst, str(told["onnxruntime"])
     )
-
-
-def check_part(worker: WorkerClient) -> None:
-    """Raise WorkerUnavailable where the worker can't read and write ONNX files."""
-    if "onnx" not in worker.start():
-        raise WorkerUnavailable("the add-on was installed without its training part")
 
 
 def facts_of(head: Head, title: str) -> Dict[str, object]:

@@ -17,6 +17,7 @@ from ..compute.client import WorkerClient
 from ..errors import WorkerUnavailable
 from ..io import files
 from ..progress import Report
+from .exchange import check_parts
 from .heads.base import Head
 
 PREDICT_PX = 16_384
@@ -33,7 +34,7 @@ that is a square of 22 km."""
 TURNS = 2
 """How often each way is timed before one of them is taken."""
 
-_PARTS = frozenset(("onnx", "onnxruntime"))
+_PARTS = ("onnx", "onnxruntime")
 """Packages that the worker predicts with."""
 
 
@@ -139,8 +140,7 @@ class InWorker:
     def _ask(
         self, codes: NDArray[np.int8], scales: NDArray[np.float32], report: Report, reduce: Reduce
     ) -> Tuple[NDArray[Any], ...]:
-        if not self._worker.start(report).keys() >= _PARTS:
-            raise WorkerUnavailable("the add-on was installed without its training part")
+        check_parts(self._worker, *_PARTS, report=report)
         self._number += 1  # a new name: something else may still look at the last one
         out = self._folder / f"out_{self._number}.npy"
         is_plain = reduce is chosen  # what the worker finds by itself: 2 bytes a pixel come back

@@ -187,8 +187,8 @@ class LabelSteps(LabelCore):
     ) -> LabelWriting:
         """Return what makes a change off the GUI thread, brings it into the file and into memory.
 
-        `ready` is called before it is begun, and may raise what `_ready` does. Until it answers the file and all that is known of it belong to its thread, as nobody else
-        changes them.
+        `ready` is called before it is begun, and may raise what `_ready` does. Until it answers the
+        file and all that is known of it belong to its thread, as nobody else changes them.
         """
 
         def work(report: Report) -> _Written:

@@ -55,10 +55,6 @@ class LabelStore(LabelSteps):
 
     # --- classes
 
-    def next_color(self) -> str:
-        """Return a colour that no class has, as long as there is one."""
-        return free_color(self.classes)
-
     def add_class(self, name: str, color: str = "") -> LandClass:
         """Add a class. Its id is never given to another one. Raises: NotWritable."""
         return self._add_classes([(name, color)])[0]
