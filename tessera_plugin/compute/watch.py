@@ -44,11 +44,13 @@ class Watch:
         self._is_loading = False
         self._steps = (0, 0)
         self._cpu_s = 0.0
+        self._beat: Optional[protocol.Message] = None
+        self._since_beat_s = 0.0
         self._still_s = 0.0
 
     def begin(self) -> None:
         """Set the clocks for a new job."""
-        self._silence_s = self._still_s = 0.0
+        self._silence_s = self._since_beat_s = self._still_s = 0.0
         self._is_loading = False
         self._steps = (0, 0)
 
@@ -56,10 +58,11 @@ class Watch:
         """Take in that time has passed, how many messages have come in all, and the last beat."""
         seconds = min(seconds, _LONGEST_S)
         self._silence_s += seconds
-        self._still_s += seconds
+        self._since_beat_s += seconds
         if heard != self._heard:
             self._heard, self._silence_s = heard, 0.0
-        if beat is not None:
+        if beat is not None and beat is not self._beat:
+            self._beat = beat
             self._compare(beat)
 
     def hear(self, message: protocol.Message) -> None:
@@ -84,10 +87,16 @@ class Watch:
         return self._still_s > self._limits.stall_s
 
     def _compare(self, beat: protocol.Message) -> None:
-        """Start the clock of standing still anew where the last beat shows work."""
+        """Count the time up to a new beat as standing still, or start anew where it shows work.
+
+        Only beats count: on a crowded computer one comes late, and then so did the work.
+        """
         steps = (beat["id"], beat["steps"])
         used_s = beat["cpu_s"] - self._cpu_s
         is_at_work = used_s > _IDLE_SHARE * self._limits.stall_s
         has_promised = beat["steps"] > 0
         if steps != self._steps or is_at_work or not has_promised or self._is_loading:
             self._steps, self._cpu_s, self._still_s = steps, beat["cpu_s"], 0.0
+        else:
+            self._still_s += min(self._since_beat_s, _LONGEST_S)
+        self._since_beat_s = 0.0

@@ -119,6 +119,20 @@ def test_what_promised_nothing_and_what_loads_is_waited_for():
     assert told.watch.is_still
 
 
+def test_a_late_beat_is_no_standstill_whatever_the_limit():
+    told = Told(stall_s=1.0)
+    told.second(steps=1, cpu=0.3)
+    for _ in range(50):
+        told.seconds(4)  # no beat comes: the worker had no processor, or nobody listened
+        assert not told.watch.is_still
+        told.second(steps=1, cpu=0.3)
+        assert not told.watch.is_still
+    told.second(steps=1, pause=0.9)
+    assert not told.watch.is_still
+    told.second(steps=1, pause=0.9)
+    assert told.watch.is_still
+
+
 def test_a_new_job_begins_with_a_clean_slate():
     told = Told(stall_s=100)
     told.seconds(90, steps=5)
