@@ -220,13 +220,17 @@ def test_an_idle_worker_leaves_and_the_next_call_starts_another():
         (scratch / "kept.npy").write_bytes(b"1")
         assert client.call("deaf", {"seconds": 1.5}) == {}, "a job is not idleness"
         assert client.pid == pid
+        pauses = []
         for _ in range(4):
+            began = time.monotonic()
             time.sleep(0.4)
             assert works(client), "nor is work now and then"
-        assert client.pid == pid
-        began = time.monotonic()
-        assert wait_until(lambda: not is_running(pid), 3)
-        assert time.monotonic() - began > 0.5
+            pauses.append(time.monotonic() - began)
+        if max(pauses) < 0.9:  # else this computer was too crowded for "now and then"
+            assert client.pid == pid
+        pid = client.pid
+        assert wait_until(lambda: not is_running(pid), within(3))
+        assert time.monotonic() - began > 0.9
         assert not group_of(pid)
         assert client.pid is None
         assert (scratch / "kept.npy").exists()

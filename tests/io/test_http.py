@@ -164,7 +164,7 @@ def test_pauses_grow_and_differ(server):
     arrived = np.array([entry.arrived for entry in server.log])
     pauses = np.diff(arrived)
     for number, pause in enumerate(pauses):
-        assert 0.075 * 2**number <= pause <= 0.125 * 2**number + 0.6
+        assert 0.075 * 2**number <= pause <= 0.125 * 2**number + within(0.6)
     client.close()
 
 
