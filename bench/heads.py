@@ -120,7 +120,8 @@ class Table:
                     told.append("-")
                     continue
                 # bins of each training by itself: the errors of several would cancel out
-                error = np.mean([calibration.expected_calibration_error(p, y) for p, y in said])
+                errors = [calibration.expected_calibration_error(p, y) for p, y in said]
+                error = np.mean([np.nan if each is None else each for each in errors])
                 told.append(f"{error:.3f} ({np.mean([p.max(axis=1).mean() for p, _ in said]):.3f})")
             print(f"{name:<44}" + "".join(f"{cell:>15}" for cell in told))
 

@@ -4,7 +4,8 @@
 
 A map of 1000 x 800 screen pixels in the CRS of a zone. A click adds a point label, the instant head
 is trained, the view classified and painted: at 10 and at 50 m per screen pixel, from before the mouse
-button goes down until the canvas has been painted with the new picture. A new view is zoomed out
+button goes down until the canvas has been painted with the new picture; with `--polygons 400` beside so
+many labels that are squares of 20 x 20 pixels. A new view is zoomed out
 tenfold to, or panned by half a screen, at 10, 50 and 100 m: until 95 % of the screen show something
 (the coarse picture), and until all of it is as fine as it gets. Gaps are those between ticks of 10 ms
 of the interface, the longest around each click or view, against the same with nothing to do. What is
@@ -92,6 +93,7 @@ def _median(views, name):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clicks", type=int, default=40)
+    parser.add_argument("--polygons", type=int, default=0, help="labels that are there already")
     parser.add_argument("--views", type=int, default=20)
     parser.add_argument("--metres", type=int, nargs="+", default=VIEW_METRES)
     parser.add_argument("--pictures", help="folder for pictures of the window")
@@ -118,6 +120,7 @@ def measure(options, folder, url):
         kept.write_text(json.dumps([url, metres]), "utf-8")
     west, south, east, north = bounds(window)
     plan = {"size": SIZE, "metres": METRES, "clicks": options.clicks, "views": options.views,
+            "polygons": options.polygons,
             "middle": [(west + east) / 2, (south + north) / 2], "pictures": options.pictures,
             "fetched": [west, south, east, north], "crs": f"EPSG:{32600 + ZONE}"}  # fmt: skip
     settings = {"archive": url, "cache_dir": cache, "dataset": DATASET, "year": YEAR, "form": "npy"}

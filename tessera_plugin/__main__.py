@@ -30,13 +30,17 @@ _BAD_ARGUMENTS = (
     errors.FieldMissing,
 )
 
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run a command and return its exit status."""
+    for number in _STOPS:  # until somebody listens, it just ends
+        signal.signal(number, signal.SIG_DFL)
     given = with_joined_bbox(sys.argv[1:] if arguments is None else arguments)
     options = parser(given).parse_args(given)
     teller = Teller(as_json=options.json, out=sys.stdout, err=sys.stderr)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _STOPS:
         signal.signal(number, teller.stop)
     run: Callable[[argparse.Namespace, Teller], int] = options.run
     try:

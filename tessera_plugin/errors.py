@@ -274,9 +274,11 @@ class PlaceNotValid(NoValidEmbeddings):
 class DiskFull(TesseraError):
     path: str
     needed_bytes: int
+    """0 where it is not known."""
 
     def __str__(self) -> str:
-        return f"The disk of {self.path} is full; {self.needed_bytes:,} bytes were needed."
+        needed = f"; {self.needed_bytes:,} bytes were needed" if self.needed_bytes else ""
+        return f"The disk of {self.path} is full{needed}."
 
 
 @dataclass
@@ -296,6 +298,13 @@ class LabelsBusy(NotWritable):
 
 
 @dataclass
+class LabelsChanged(NotWritable):
+    """Somebody else changed the labels while a change of ours was made; nothing of it is written."""
+
+    reason: str = "somebody else changed it at the same moment"
+
+
+@dataclass
 class TooManyPolygons(TesseraError):
     """A map is too speckled to be of use as polygons."""
 
@@ -305,6 +314,22 @@ class TooManyPolygons(TesseraError):
         return (
             f"The map has more than {self.limit:,} areas, too many for polygons. Remove small areas "
             "with a larger sieve first, or map a smaller extent."
+        )
+
+
+@dataclass
+class PolygonsFarApart(TesseraError):
+    """Polygons to be mapped would leave their raster nearly all empty, and too large to write."""
+
+    pixels: int
+    """Of the rasters around them, or of the rectangle."""
+    limit_px: int
+
+    def __str__(self) -> str:
+        return (
+            f"The polygons lie too far apart: the raster around them would have {self.pixels:,} "
+            f"pixels, nearly all of them empty, and the limit is {self.limit_px:,}. Map them one by "
+            "one, or those together that are near each other."
         )
 
 
@@ -339,7 +364,7 @@ class LabelsUnreadable(TesseraError):
     reason: str
 
     def __str__(self) -> str:
-        return f"The labels in {self.path} can't be read: {self.reason}."
+        return f"{self.path} can't be read: {self.reason}."
 
 
 @dataclass
@@ -358,7 +383,8 @@ class FieldMissing(TesseraError):
     fields: Tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.path} has no field {self.field!r}; it has: {', '.join(self.fields)}."
+        has = f"it has: {', '.join(self.fields)}" if self.fields else "it has none at all"
+        return f"{self.path} has no field {self.field!r}; {has}."
 
 
 @dataclass

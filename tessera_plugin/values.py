@@ -38,6 +38,10 @@ class State(enum.IntEnum):
     """Something is published there; what each pixel is has not been looked at. Coverage only."""
 
 
+EMBEDDED = (State.VALID, State.PUBLISHED)
+"""States of pixels that have embeddings, as far as is known."""
+
+
 @dataclass(frozen=True)
 class Window:
     """A rectangle of pixels of a UTM zone's 10 m grid.

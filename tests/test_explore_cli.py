@@ -92,6 +92,25 @@ def test_cluster_and_map_its_head(cli, archive, tmp_path):
     assert np.array_equal(gdal.Open(str(tmp_path / "again.tif")).ReadAsArray(), values)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["cluster", "--out", "k.tif", "--seed", "-1"], "0 to 4,294,967,295"),
+        (["cluster", "--out", "k.tif", "--seed", "x"], "invalid whole number value"),
+        (["cluster", "--out", "k.tif", "--head-out", "no_such_folder/k.head"], "does not exist"),
+        (
+            ["compare-heads", "--samples", "a.gpkg", "--class-field", "c", "--folds", "400"],
+            "2 to 100",
+        ),
+    ],
+)
+def test_what_can_not_be_is_told_before_any_work(capsys, arguments, reason):
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments, *DATASET, *PLACE])
+    assert stopped.value.code == 2
+    assert reason in capsys.readouterr().err
+
+
 def test_suggest(cli, labels, tmp_path):
     head, out = str(tmp_path / "a.head"), str(tmp_path / "places.geojson")
     samples = ["--samples", labels, "--class-field", "cover"]

@@ -37,3 +37,37 @@ def test_points_of_a_map_are_chosen_and_checked(cli, tmp_path):
     assert [each["kind"] for each in told["problems"]].count("other_year") == 15
     status, told = cli("check", out, "--class-field", "no", "--year", "2023", "--dataset", "1.1-cambridge")  # fmt: skip
     assert (status, told["error"]) == (2, "FieldMissing")
+
+
+def test_what_a_check_leaves_out_is_told(cli, tmp_path):
+    def feature(shape, **properties):
+        return {"type": "Feature", "geometry": shape, "properties": {"year": 2024, **properties}}
+
+    def point(lon):
+        return {"type": "Point", "coordinates": [lon, 50]}
+
+    line = {"type": "LineString", "coordinates": [[10, 50], [11, 51]]}
+    bow_tie = {"type": "Polygon",
+               "coordinates": [[[11, 50], [11.01, 50.01], [11.01, 50], [11, 50.01], [11, 50]]]}  # fmt: skip
+    path = tmp_path / "in.geojson"
+
+    def check(*features, fields=("--class-field", "c")):
+        path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+        return cli("check", str(path), *fields, "--dataset", "1.1-cambridge", "--year", "2024")
+
+    good = feature(point(10), c="a")
+    names = ("labels", "no_class", "no_geometry", "unusable", "mended")
+    for more, told in (
+        ((), (1, 0, 0, 0, 0)),
+        ((feature(point(10.1), c=None),), (1, 1, 0, 0, 0)),
+        ((feature(None, c="a"),), (1, 0, 1, 0, 0)),
+        ((feature(line, c="a"),), (1, 0, 0, 1, 0)),
+        ((feature(bow_tie, c="a"),), (3, 0, 0, 0, 1)),
+    ):
+        status, said = check(good, *more)
+        assert tuple(said[name] for name in names) == told
+        assert status == (3 if any(told[1:]) else 0)
+    # a misspelt field is no reason to take all labels to be of one year
+    wrong = ("--class-field", "c", "--year-field", "Year")
+    status, said = check(good, fields=wrong)
+    assert (status, said["error"]) == (2, "FieldMissing")

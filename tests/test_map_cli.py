@@ -102,9 +102,29 @@ def test_everything_of_two_years_within_a_polygon(cli, folder, labels, head):
     assert hectares == pytest.approx((values > 0).sum() / 100)
 
 
+def classified(cli, folder, head, *more):
+    out = folder / "several.tif"
+    return cli(
+        "classify", "--head", head, "--bbox", ",".join(map(str, BOX)), "--out", str(out), *more
+    )
+
+
+@pytest.mark.parametrize("years", ["2024", "2023,2024"])
+def test_a_table_that_can_not_be_written_loses_no_map(cli, folder, head, years):
+    table = folder / f"{'a' * 252}.csv"  # longer than names may be
+    status, told = classified(cli, folder, head, "--years", years, "--areas", str(table))
+    assert status == 3
+    assert told["areas"] is None
+    assert told["areas_error"]["error"] == "NotWritable"
+    maps = told["maps"] if "," in years else []
+    assert len(maps) in {0, 2}
+    assert (folder / ("several_2023.tif" if maps else "several.tif")).exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
+        (["--areas", "/no/such/folder/a.csv"], "does not exist"),
         (["--novelty"], "--labels"),
         (["--sieve", "3m"], "neither pixels nor hectares"),
         (["--majority", "4"], "invalid choice"),

@@ -10,6 +10,7 @@ import time
 
 from ..engine import cache
 from .teller import OK, PARTS_MISSING, Teller
+from .words import counted
 
 MB, GB = 1_000_000, 1_000_000_000
 
@@ -19,7 +20,7 @@ def usage(options: argparse.Namespace, teller: Teller) -> int:
     found = cache.usage(options.cache, teller.report)
     lines = [
         f"{one.dataset} {one.year}, {one.depth} dimensions, {one.form}: {one.bytes / MB:,.1f} MB in "
-        f"{one.blocks:,} blocks, last used {time.strftime('%Y-%m-%d', time.localtime(one.last_used))}"
+        f"{counted(one.blocks, 'block')}, last used {time.strftime('%Y-%m-%d', time.localtime(one.last_used))}"
         for one in found.entries
         if one.blocks  # what is known of a place without data weighs nothing
     ]
@@ -44,9 +45,11 @@ def evict(options: argparse.Namespace, teller: Teller) -> int:
 def move(options: argparse.Namespace, teller: Teller) -> int:
     """Move what is kept to another folder."""
     moved = cache.move(options.cache, options.target, teller.report)
-    lines = [f"{moved.files:,} files, {moved.bytes / MB:,.1f} MB, are in {moved.target} now."]
+    files = counted(moved.files, "file")
+    lines = [f"Moved to {moved.target}: {files}, {moved.bytes / MB:,.1f} MB."]
     if moved.damaged:
-        lines.append(f"{moved.damaged} damaged blocks were left out; they are fetched again.")
+        blocks = counted(moved.damaged, "damaged block")
+        lines.append(f"Left out, to be fetched again: {blocks}.")
     lines += [f"Still in the old folder: {name}." for name in moved.left]
     teller.result(dataclasses.asdict(moved), lines)
     return PARTS_MISSING if moved.left else OK

@@ -20,6 +20,7 @@ from ..progress import part
 from ..values import LOCAL, Access
 from .network import access_of, dataset_key
 from .teller import FAILED, OK, PARTS_MISSING, BadArguments, Teller, error_facts
+from .words import counted
 from .worker import worker_for_command
 
 _FORMS = {"zarr": "the Zarr store", "npy": "the NPY tiles", LOCAL: "the folder of your own"}
@@ -171,7 +172,7 @@ def fetched_lines(summary: FetchSummary) -> List[str]:
     lines = [
         (
             f"{summary.valid_px:,} of {summary.pixels:,} pixels are valid; "
-            f"{summary.bytes_fetched / 1e6:,.1f} MB were fetched in {summary.requests} requests."
+            f"{summary.bytes_fetched / 1e6:,.1f} MB were fetched in {counted(summary.requests, 'request')}."
         )
     ]
     if summary.absent:

@@ -11,6 +11,7 @@ from typing import List
 
 from ..engine import encode, encoders
 from .teller import OK, Teller
+from .words import counted
 from .worker import worker_for_command
 
 
@@ -75,7 +76,7 @@ def encoder_lines(facts: encoders.EncoderFacts) -> List[str]:
 
 def _estimate_line(expected: encode.Estimate) -> str:
     return (
-        f"{expected.pixels:,} pixels take about {dt.timedelta(seconds=round(expected.seconds))} on "
+        f"Encoding {counted(expected.pixels, 'pixel')} takes about {dt.timedelta(seconds=round(expected.seconds))} on "
         f"{expected.device} and {expected.bytes / 1e6:,.0f} MB on the disk."
     )
 

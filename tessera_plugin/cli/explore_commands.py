@@ -18,6 +18,7 @@ from .commands import fetched_lines
 from .map_commands import map_lines, map_status
 from .network import access_of, dataset_key
 from .teller import OK, PARTS_MISSING, BadArguments, Teller
+from .words import counted
 from .worker import worker_for_command
 
 __all__ = ["MAX_CLUSTERS", "cluster", "similar", "suggest"]
@@ -40,7 +41,8 @@ def similar(options: argparse.Namespace, teller: Teller) -> int:
     if result.areas:
         share = result.similar_px / max(result.valid_px, 1)
         lines.append(
-            f"{result.similar_px:,} pixels ({share:.1%}) are at least {options.threshold:g} % similar."
+            f"At least {options.threshold:g} % similar: {counted(result.similar_px, 'pixel')} "
+            f"({share:.1%})."
         )
     teller.result(dataclasses.asdict(result), [*lines, *fetched_lines(result.fetched)])
     return _status(result.fetched)

@@ -9,7 +9,7 @@ from typing import Tuple
 
 from . import explore_commands as commands
 from .shared_options import add_common, add_dataset, add_place
-from .values import count, file_of
+from .values import count, file_of, seed
 
 
 def lonlat(text: str) -> Tuple[float, float]:
@@ -69,9 +69,13 @@ def add_cluster(cluster: argparse.ArgumentParser) -> None:
     cluster.add_argument("--clusters", type=clusters, default=8, metavar="N")
     cluster.add_argument("--out", required=True, type=file_of(".tif"), metavar="MAP.tif")
     cluster.add_argument(
-        "--head-out", default="", metavar="HEAD", help="the clusters as a head, for `classify`"
+        "--head-out",
+        type=file_of(),
+        default="",
+        metavar="HEAD",
+        help="the clusters as a head, for `classify`",
     )
-    cluster.add_argument("--seed", type=int, default=0)
+    cluster.add_argument("--seed", type=seed, default=0)
     cluster.set_defaults(run=commands.cluster)
 
 
@@ -87,5 +91,5 @@ def add_suggest(suggest: argparse.ArgumentParser) -> None:
     suggest.add_argument("--uncertainty", type=file_of(".tif"), metavar="FILE.tif")
     suggest.add_argument("--novelty", type=file_of(".tif"), metavar="FILE.tif")
     suggest.add_argument("--out", type=file_of(".geojson", ".json"), metavar="PLACES.geojson")
-    suggest.add_argument("--seed", type=int, default=0)
+    suggest.add_argument("--seed", type=seed, default=0)
     suggest.set_defaults(run=commands.suggest)

@@ -12,11 +12,12 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from ..engine import head_comparison as comparing
 from ..engine import training, whole_files
-from ..engine.folds import SCHEMES, ValidationParams, make_folds
+from ..engine.folds import SCHEMES, Folds, ValidationParams, make_folds
 from ..engine.label_sets import LabelSet
 from ..engine.labels import load_labels
 from ..engine.learning_curve import LearningCurve, learning_curve
 from ..engine.train_params import TrainParams
+from ..engine.validation import Validation
 from ..progress import part
 from .commands import fetch_status, fetched_lines
 from .network import access_of, dataset_key
@@ -118,8 +119,6 @@ def _test(options: argparse.Namespace) -> Tuple[Optional[LabelSet], Optional[Val
     if not said:
         return None, None
     if said in SCHEMES:
-        if options.folds < 2:
-            raise BadArguments("--folds takes 2 or more.")
         return None, ValidationParams(said, options.folds, options.block_px, options.seed)
     if not Path(said).exists():
         told = f"--validation is {', '.join(SCHEMES)} or a file; there is no file {said}."
@@ -133,11 +132,22 @@ def _told(trained: training.TrainResult) -> List[str]:
         return [
             trained.folds.sentence,
             trained.validation.sentence(),
+            *_with_unknown(trained.folds, trained.validation),
             trained.validation.calibration.sentence(),
         ]
     if head.accuracy is None:
         return ["There were too few labels to test the head."]
     return [head.accuracy.sentence()]
+
+
+def _with_unknown(folds: Folds, validation: Validation) -> List[str]:
+    """Return what the accuracy is where labels of classes that the head has not count too."""
+    overall = folds.overall_with_unknown(validation.pooled)
+    if overall is None:
+        return []
+    names = ", ".join(folds.unknown_classes)
+    told = f"On a map the labels of {names} come out wrong: counted so, the overall accuracy is"
+    return [f"{told} {overall:.1%}."]
 
 
 def _curve_lines(curve: LearningCurve) -> List[str]:

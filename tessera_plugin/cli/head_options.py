@@ -8,13 +8,13 @@ import argparse
 import dataclasses
 from typing import Dict, Tuple
 
-from ..engine.folds import SCHEMES
+from ..engine.folds import MOST_FOLDS, SCHEMES
 from ..engine.head_comparison import NAMES
 from ..engine.heads.base import KINDS
 from ..engine.train_params import TrainParams
 from . import head_commands as commands
 from .shared_options import add_common, add_dataset
-from .values import count, share, years_of
+from .values import between, count, file_of, seed, share, years_of
 
 _OWN = ("kind", "seed", "test_share")
 """Parameters with an argument of their own."""
@@ -26,9 +26,9 @@ def add_train(train: argparse.ArgumentParser) -> None:
     add_dataset(train)
     _add_labels(train)
     train.add_argument("--head", required=True, choices=KINDS)
-    train.add_argument("--out", required=True, metavar="HEAD")
+    train.add_argument("--out", required=True, type=file_of(), metavar="HEAD")
     train.add_argument("--test-share", type=share, default=TrainParams.test_share)
-    train.add_argument("--report", metavar="FILE.json")
+    train.add_argument("--report", type=file_of(), metavar="FILE.json")
     train.set_defaults(run=commands.train)
 
 
@@ -99,12 +99,12 @@ def _add_labels(command: argparse.ArgumentParser) -> None:
         help="labels; may be given several times, each file is an area",
     )  # fmt: skip
     command.add_argument("--class-field", required=True, metavar="NAME")
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", type=seed, default=0)
     command.add_argument(
         "--validation", default="", metavar="|".join((*SCHEMES, "FILE")),
         help="how the head is tested; FILE: labels that are never learnt, of the first year",
     )  # fmt: skip
-    command.add_argument("--folds", type=count, default=5, metavar="K")
+    command.add_argument("--folds", type=between(2, MOST_FOLDS), default=5, metavar="K")
     command.add_argument(
         "--block-px", type=count, default=0, metavar="PX",
         help="edge of the blocks (default: by the labels' spacing)",

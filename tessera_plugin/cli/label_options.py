@@ -8,7 +8,7 @@ import argparse
 
 from . import label_commands as commands
 from .shared_options import add_common, add_dataset
-from .values import bbox, count, file_of
+from .values import bbox, count, file_of, seed
 
 
 def add_labels(labels: argparse.ArgumentParser) -> None:
@@ -40,5 +40,5 @@ def _add_sample(sample: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     sample.add_argument("--bbox", type=bbox, metavar="W,S,E,N", help="degrees, EPSG:4326")
     sample.add_argument("--year", required=True, type=int, help="the year the map is true of")
-    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--seed", type=seed, default=0)
     sample.set_defaults(run=commands.sample)

@@ -7,20 +7,25 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
+from pathlib import Path
 from typing import Any, Dict
 
 from ..engine import head_library, head_onnx
 from ..engine.exchange import needed
 from ..engine.head_library import ListedHead
 from ..engine.heads import load
-from .teller import OK, Teller
+from .teller import OK, BadArguments, Teller
+from .words import counted
 from .worker import worker_for_command
 
 
 def list_heads(options: argparse.Namespace, teller: Teller) -> int:
     """Say which heads a folder holds, the newest first."""
+    if not Path(options.folder).is_dir():
+        raise BadArguments(f"There is no folder {options.folder}.")
     found = head_library.list_heads(options.folder, report=teller.report)
-    teller.result({"heads": [_facts(each) for each in found]}, [_line(each) for each in found])
+    lines = [_line(each) for each in found] or [f"There are no heads in {options.folder}."]
+    teller.result({"heads": [_facts(each) for each in found]}, lines)
     return OK
 
 
@@ -81,6 +86,6 @@ def _line(each: ListedHead) -> str:
     day = time.strftime("%Y-%m-%d", time.localtime(each.made_s))
     name = f" “{each.name}”" if each.name else ""
     return (
-        f"{each.path}{name}: {head.kind}, {head.dataset}, {years}, {each.labels:,} labels, "
+        f"{each.path}{name}: {head.kind}, {head.dataset}, {years}, {counted(each.labels, 'label')}, "
         f"{accuracy} ({tested.scheme or 'no test'}), {day}"
     )

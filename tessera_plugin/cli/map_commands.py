@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from typing import List, Optional
+from typing import Any, Dict, List, Optional
 
 from ..engine import classify as classifying
 from ..engine.classify import ClassifyRequest, ClassifyResult, StagedMap, beside
@@ -15,9 +15,11 @@ from ..engine.map_areas import write_areas
 from ..engine.map_cleanup import CleanUp
 from ..engine.map_ground import Area, load_polygons
 from ..engine.map_years import YearFailed, classify_years
+from ..errors import DiskFull, NotWritable, TesseraError
 from .commands import fetch_status, fetched_lines
 from .network import access_of
 from .teller import OK, PARTS_MISSING, BadArguments, Teller, error_facts
+from .words import counted
 from .worker import worker_for_command
 
 
@@ -28,32 +30,63 @@ def classify(options: argparse.Namespace, teller: Teller) -> int:
         return _several(options, request, teller)
     with worker_for_command() as worker:
         result = classifying.publish(classifying.classify(request, teller.report, worker))
-    lines = map_lines(result)
-    if options.areas:
-        write_areas(options.areas, [result])
-        lines.insert(0, f"Wrote {options.areas}")
-    teller.result(dataclasses.asdict(result), lines)
-    return map_status(result)
+    if not options.areas:
+        teller.result(dataclasses.asdict(result), map_lines(result))
+        return map_status(result)
+    table = _AreasTable(options.areas)
+    table.write([result])
+    teller.result({**dataclasses.asdict(result), **table.facts}, [table.line, *map_lines(result)])
+    return map_status(result) if table.error is None else PARTS_MISSING
+
+
+class _AreasTable:
+    """The table of hectares of maps. That it can't be written does not undo the maps."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.error: Optional[TesseraError] = None
+
+    def write(self, results: List[ClassifyResult]) -> None:
+        """Write it anew with all there is by now."""
+        try:
+            write_areas(self._path, results)
+            self.error = None
+        except (NotWritable, DiskFull) as error:
+            self.error = error
+
+    @property
+    def line(self) -> str:
+        if self.error is None:
+            return f"Wrote {self._path}"
+        return f"No table of areas, but the maps are whole. {self.error}"
+
+    @property
+    def facts(self) -> Dict[str, Any]:
+        if self.error is None:
+            return {"areas": self._path}
+        return {"areas": None, "areas_error": error_facts(self.error)}
 
 
 def _several(options: argparse.Namespace, request: ClassifyRequest, teller: Teller) -> int:
     results: List[ClassifyResult] = []
-    areas = options.areas or beside(options.out, "areas", ".csv")
+    table = _AreasTable(options.areas or beside(options.out, "areas", ".csv"))
 
     def came(staged: StagedMap) -> None:
         results.append(classifying.publish(staged))
-        write_areas(areas, results)
+        table.write(results)
 
     with worker_for_command() as worker:
         failed = classify_years(request, options.year, came, teller.report, worker)
     facts = {
         "maps": [dataclasses.asdict(each) for each in results],
         "failed": [{"year": each.year, **error_facts(each.error)} for each in failed],
-        "areas": areas,
+        **table.facts,
     }
     lines = [line for each in results for line in (f"{each.year}:", *map_lines(each))]
-    teller.result(facts, [*lines, f"Wrote {areas}", *map(_failed_line, failed)])
-    is_whole = not failed and all(map_status(each) == OK for each in results)
+    teller.result(facts, [*lines, table.line, *map(_failed_line, failed)])
+    is_whole = (
+        not failed and table.error is None and all(map_status(each) == OK for each in results)
+    )
     return OK if is_whole else PARTS_MISSING
 
 
@@ -100,9 +133,15 @@ def map_lines(result: ClassifyResult) -> List[str]:
             told += f"{cleaned[each.id].hectares:12,.2f} ha cleaned"
         lines.append(told)
     if result.clean is not None:
-        lines.append(f"Cleaning gave {result.changed_px:,} pixels another class.")
+        lines.append(f"Cleaning gave {counted(result.changed_px, 'pixel')} another class.")
     if result.polygons is not None:
-        lines.append(f"{result.polygon_count:,} polygons were drawn.")
+        was = "was" if result.polygon_count == 1 else "were"
+        lines.append(f"{counted(result.polygon_count, 'polygon')} {was} drawn.")
+    if result.unusable_polygons:
+        lines.append(
+            f"Polygons of the area that are broken or have no inside, so not mapped: "
+            f"{result.unusable_polygons:,}."
+        )
     if result.polygons_refused is not None:
         lines.append(f"No polygons were written. {result.polygons_refused}")
     return [*lines, *fetched_lines(result.fetched)]
@@ -110,7 +149,8 @@ def map_lines(result: ClassifyResult) -> List[str]:
 
 def map_status(result: ClassifyResult) -> int:
     """Return the exit status of a command that wrote a map."""
-    return PARTS_MISSING if result.polygons_refused is not None else fetch_status(result.fetched)
+    is_short = result.polygons_refused is not None or result.unusable_polygons > 0
+    return PARTS_MISSING if is_short else fetch_status(result.fetched)
 
 
 def _files(result: ClassifyResult) -> List[str]:

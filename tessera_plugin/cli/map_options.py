@@ -70,7 +70,7 @@ def _add_outputs(classify: argparse.ArgumentParser) -> None:
     classify.add_argument("--class-field", default="", metavar="NAME", help="of the labels")
     classify.add_argument(
         "--label-year", type=int, default=0, metavar="YEAR",
-        help="the labels are true of (default: the head's first)",
+        help="the labels are true of (default: the years of the head)",
     )  # fmt: skip
     classify.add_argument(
         "--uncertain-below", type=percent, default=0, metavar="PERCENT",

@@ -15,6 +15,7 @@ from ..engine.dpixels import Built, Recognised
 from ..progress import Report, part
 from .network import network_of
 from .teller import OK, PARTS_MISSING, BadArguments, Teller
+from .words import counted
 
 _ASKED_BY = {
     "s2_unit": "--s2-unit",
@@ -166,7 +167,7 @@ def _built_lines(built: Built) -> List[str]:
     return [
         (
             f"Wrote {built.folder}: {window.width} x {window.height} pixels in EPSG:{window.epsg}, "
-            f"{built.s2_dates} dates of Sentinel-2, {built.ascending_dates} ascending and "
+            f"{counted(built.s2_dates, 'date')} of Sentinel-2, {built.ascending_dates} ascending and "
             f"{built.descending_dates} descending of Sentinel-1."
         ),
         *(f"Left out: {name} ({reason})." for name, reason in built.dropped),

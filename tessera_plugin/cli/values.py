@@ -68,12 +68,40 @@ def count(text: str) -> int:
     return number
 
 
+def between(low: int, high: int) -> Callable[[str], int]:
+    """Return what reads a whole number of a range."""
+
+    def checked(text: str) -> int:
+        number = int(text)
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"it must be {low} to {high:,}")
+        return number
+
+    checked.__name__ = "whole number"  # argparse names it where it can't be read
+    return checked
+
+
+seed = between(0, 2**32 - 1)
+"""Of random numbers, as numpy and torch take them."""
+
+
 def file_of(*suffixes: str) -> Callable[[str], str]:
-    """Return what checks that a file has one of the suffixes, and gives its whole path."""
+    """Return what checks a file to write, and gives its whole path.
+
+    It must have one of the suffixes, if any, and its folder must be there: to be told after an hour
+    of work is late.
+    """
 
     def checked(text: str) -> str:
-        if Path(text).suffix.lower() not in suffixes:
+        path = Path(text).absolute()
+        if suffixes and path.suffix.lower() not in suffixes:
             raise argparse.ArgumentTypeError(f"{text!r} must end in {' or '.join(suffixes)}")
-        return os.fspath(Path(text).absolute())
+        if os.path.isdir(path):  # noqa: PTH112 - and no error where the name is too long
+            raise argparse.ArgumentTypeError(f"{text!r} is a folder, a file is needed")
+        if not path.parent.is_dir():
+            raise argparse.ArgumentTypeError(
+                f"the folder {os.fspath(path.parent)!r} does not exist"
+            )
+        return os.fspath(path)
 
     return checked

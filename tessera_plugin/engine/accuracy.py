@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..values import LandClass
+from .trials import Z_95, effective_labels
 
-Z_95 = 1.959963984540054
-"""Half width of the central 95 % of a normal distribution, in standard deviations."""
+CLEAR_GAP = 0.05
+"""Shares that are further apart than this are told both."""
 
 Share = Optional[float]
 """0 to 1, or None where it is 0 / 0."""
@@ -36,11 +37,17 @@ class Accuracy:
     """Pixels that were judged."""
     n_labels: int
     """Labels they come from; equal to `n` where each label is a pixel."""
+    n_effective: float
+    """Labels of equal size from which `overall` would be as sure; `n_labels` where they are of equal
+    size, less where a few of them hold most of the pixels."""
     overall: Share
     """Share of pixels predicted right."""
     interval: Optional[Tuple[float, float]]
-    """95 % Wilson interval of `overall` for `n_labels` trials: the pixels of one label are alike
-    and count together as one trial."""
+    """95 % Wilson interval of `overall` for `n_effective` trials: the pixels of one label are alike
+    and count together as one trial, and the larger labels weigh more."""
+    by_label: Share
+    """Mean over the labels of their share of right pixels: each counts the same, whatever its size.
+    None where that is not known."""
     precision: Tuple[Share, ...]
     """Per class: of what was predicted as it, the share that is it (user's accuracy)."""
     recall: Tuple[Share, ...]
@@ -57,23 +64,45 @@ class Accuracy:
         """Ids of the classes without a reference pixel: nothing is known of their recall."""
         return tuple(number for number, row in zip(self.class_ids, self.matrix) if not sum(row))
 
+    @property
+    def rests_on_few(self) -> bool:
+        """Whether a few large labels decide the overall accuracy."""
+        return self.n_effective < self.n_labels / 2
+
+    @property
+    def differs_by_label(self) -> bool:
+        """Whether large and small labels are not equally right."""
+        known = self.by_label is not None and self.overall is not None
+        return known and abs((self.by_label or 0.0) - (self.overall or 0.0)) >= CLEAR_GAP
+
     def sentence(self) -> str:
-        """Return it as an English sentence for the log and the command line."""
+        """Return it as English sentences for the log and the command line."""
         if self.overall is None or self.interval is None:
             return "Nothing was tested."
         low, high = self.interval
-        return (
+        told = (
             f"Overall accuracy {self.overall:.1%} (95 % interval {low:.1%} to {high:.1%}, from "
             f"{self.n_labels:,} labels with {self.n:,} pixels that were not trained on)."
         )
+        if self.differs_by_label:
+            told += f" With each label counted once it is {self.by_label:.1%}."
+        if self.rests_on_few:
+            told += (
+                f" A few large labels, or places labelled several times, hold most of the tested "
+                f"pixels: it is only as sure as one from "
+                f"{max(round(self.n_effective), 1)} of equal size."
+            )
+        return told
 
     def to_json(self) -> Dict[str, object]:
-        """Return it as JSON values: the matrix and the number of labels, and what follows of them."""
+        """Return it as JSON values: what was counted, and what follows of it."""
         return {
             "class_ids": list(self.class_ids),
             "matrix_rows_reference_columns_predicted": [list(row) for row in self.matrix],
             "n": self.n,
             "n_labels": self.n_labels,
+            "n_effective_labels": self.n_effective,
+            "overall_by_label": self.by_label,
             "overall": self.overall,
             "interval_95": list(self.interval) if self.interval else None,
             "precision": list(self.precision),
@@ -87,6 +116,7 @@ class Accuracy:
     def from_json(cls, data: Mapping[str, object]) -> Accuracy:
         """Return what `to_json` gave; the figures are computed from the matrix again.
 
+        Of before labels were weighed, all count the same.
         Raises: ValueError or TypeError if it is none, KeyError with the name of what is missing.
         """
         if not isinstance(data, Mapping):
@@ -99,7 +129,10 @@ class Accuracy:
         matrix = [_whole_numbers(row) for row in rows]
         if len(matrix) != len(ids) or any(len(row) != len(ids) for row in matrix):
             raise ValueError(f"a confusion matrix does not fit its {len(ids)} classes")
-        return from_matrix(ids, np.array(matrix, np.int64).reshape(len(ids), len(ids)), n_labels)
+        counts = np.array(matrix, np.int64).reshape(len(ids), len(ids))
+        n_effective = _between(data.get("n_effective_labels"), n_labels)
+        by_label = _between(data.get("overall_by_label"), 1)
+        return from_matrix(ids, counts, n_labels, n_effective=n_effective, by_label=by_label)
 
 
 def split(
@@ -130,11 +163,13 @@ def assess(
     predicted: NDArray[np.int64],
     classes: Sequence[LandClass],
     groups: Optional[NDArray[np.int64]] = None,
+    units: Optional[NDArray[np.int64]] = None,
 ) -> Accuracy:
     """Return how predicted class ids agree with reference class ids.
 
-    Shapes: reference, predicted, groups (n,). Groups say which label a pixel comes from; without
-    them each pixel is a label of its own.
+    Shapes: reference, predicted, groups, units (n,). Groups say which label a pixel comes from;
+    without them each pixel is a label of its own. Units say which labels share ground and err
+    together; without them none do.
     Raises: ValueError if an id is not one of the classes'.
     """
     ids = [land_class.id for land_class in classes]
@@ -142,15 +177,34 @@ def assess(
     if len(rows) != len(columns):
         raise ValueError(f"{len(rows)} reference pixels but {len(columns)} predicted ones")
     flat = np.bincount(rows * len(ids) + columns, minlength=len(ids) ** 2)
-    n_labels = len(rows) if groups is None else len(np.unique(groups))
-    return from_matrix(ids, flat.reshape(len(ids), len(ids)), n_labels)
+    matrix = flat.reshape(len(ids), len(ids))
+    if groups is None or not len(rows):
+        return from_matrix(ids, matrix, len(rows))
+    _, label, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    right = np.bincount(label[rows == columns], minlength=len(sizes))
+    _, unit, extents = np.unique(
+        groups if units is None else units, return_inverse=True, return_counts=True
+    )
+    right_there = np.bincount(unit[rows == columns], minlength=len(extents))
+    return from_matrix(
+        ids, matrix, len(sizes),
+        n_effective=effective_labels(extents, right_there), by_label=float((right / sizes).mean()),
+    )  # fmt: skip
 
 
-def from_matrix(class_ids: Sequence[int], matrix: NDArray[np.int64], n_labels: int) -> Accuracy:
+def from_matrix(
+    class_ids: Sequence[int],
+    matrix: NDArray[np.int64],
+    n_labels: int,
+    *,
+    n_effective: Optional[float] = None,
+    by_label: Share = None,
+) -> Accuracy:
     """Return the figures of a confusion matrix, rows reference and columns predicted.
 
-    Shapes: matrix (k, k), pixels.
+    Labels are of equal size unless `n_effective` says otherwise. Shapes: matrix (k, k), pixels.
     """
+    trials = float(n_labels) if n_effective is None else n_effective
     hits = np.diagonal(matrix)
     in_reference, in_prediction = matrix.sum(axis=1), matrix.sum(axis=0)
     n = int(matrix.sum())
@@ -162,8 +216,10 @@ def from_matrix(class_ids: Sequence[int], matrix: NDArray[np.int64], n_labels: i
         matrix=tuple(tuple(int(count) for count in row) for row in matrix),
         n=n,
         n_labels=n_labels,
+        n_effective=trials,
         overall=overall,
-        interval=None if overall is None or not n_labels else wilson(overall, n_labels),
+        interval=None if overall is None or not trials else wilson(overall, trials),
+        by_label=by_label,
         precision=_shares(hits, in_prediction),
         recall=_shares(hits, in_reference),
         f1=f1,
@@ -172,11 +228,11 @@ def from_matrix(class_ids: Sequence[int], matrix: NDArray[np.int64], n_labels: i
     )
 
 
-def wilson(share: float, trials: int) -> Tuple[float, float]:
+def wilson(share: float, trials: float) -> Tuple[float, float]:
     """Return the 95 % Wilson score interval of a share that was seen in so many trials.
 
     Source: Wilson, Probable inference (1927); unlike the normal interval it holds for few trials
-    and never leaves 0 to 1.
+    and never leaves 0 to 1. The number of trials may be an effective one, not whole.
     """
     z2 = Z_95 * Z_95
     middle = (share + z2 / (2 * trials)) / (1 + z2 / trials)
@@ -235,3 +291,12 @@ def _whole_numbers(values: object) -> List[int]:
     if not isinstance(values, (list, tuple)) or not all(type(v) is int and v >= 0 for v in values):
         raise ValueError(f"whole numbers are {values!r:.60}")
     return list(values)
+
+
+def _between(value: object, most: float) -> Optional[float]:
+    """Return a number that is not below 0; None where there is none."""
+    if value is None:
+        return None
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= most:
+        raise ValueError(f"a number from 0 to {most} is {value!r:.60}")
+    return float(value)

@@ -27,12 +27,11 @@ from ..progress import Report, part, silent
 from ..values import Access, Extent, LandClass, State, Window
 from . import catalog
 from .embeddings import provenance_tags, valid_mask, with_source
-from .grid import check_size
 from .heads.base import Head
 from .heads.storage import load
-from .label_novelty import novelty_of
+from .label_sets import LabelSet, Where, gather
 from .map_cleanup import Cleaner
-from .map_ground import Ground, ground_of
+from .map_ground import Ground, check_area, ground_of
 from .map_outputs import MARGIN, NOVELTY, PROBABILITIES, Outputs, placed
 from .map_polygons import draw
 from .map_values import CLEAN, ClassifyRequest, ClassifyResult, StagedMap, beside, publish
@@ -48,6 +47,7 @@ from .mapping import (
 )
 from .novelty import Novelty
 from .predict import Predict, predictor
+from .samples import SampleParams
 from .unpack import by_worker
 from .zones import strips
 
@@ -86,8 +86,8 @@ def classify(
     labels give, where they are known.
     Raises: HeadUnreadable, HeadMismatch, UnknownDataset, UnknownYear, DepthNotOffered,
     FormNotOffered, StoreUnusable, DecoderMissing, ExtentInvalid, ExtentTooLarge,
-    NoValidEmbeddings, NetworkFailed, DiskFull, NotWritable, WorkerDied, WorkerFailed, Cancelled;
-    with labels also NoLabels, NoUsableLabels, TooFewLabels.
+    PolygonsFarApart, NoValidEmbeddings, NetworkFailed, DiskFull, NotWritable, WorkerDied,
+    WorkerFailed, Cancelled; with labels also NoLabels, NoUsableLabels, TooFewLabels.
     """
     head = load(request.head_path)
     dataset = catalog.dataset(head.dataset, request.access.stores)
@@ -95,8 +95,8 @@ def classify(
     start = 0.0
     if ground is None:
         start = 0.0 if isinstance(request.extent, Extent) else _POLYGONS_SHARE
-        ground = ground_of(request.extent, part(report, 0.0, start))
-    check_size(ground.windows, request.limit_px, head.depth)
+        ground = ground_of(request.extent, part(report, 0.0, start / 2))
+    check_area(ground, request.limit_px, head.depth, part(report, start / 2, start))
     if request.novelty_out and novelty is None:
         of_labels = part(report, start, start + _LABELS_SHARE)
         start += _LABELS_SHARE
@@ -117,12 +117,21 @@ def novelty_from(
     if request.labels is None:
         raise LabelsNeeded
     dataset = catalog.dataset(head.dataset, request.access.stores)
-    year = request.label_year or head.years[0]
-    catalog.check_year(dataset, year)
-    return novelty_of(
-        request.labels, dataset.key, year, request.access, head.depth, report=report,
-        unpack=by_worker(worker),
-    )  # fmt: skip
+    sets = _dated(request.label_sets, head.years)
+    for each in sets:
+        catalog.check_year(dataset, each.year)
+    where = Where(dataset.key, request.access, head.depth)
+    samples, _ = gather(sets, where, SampleParams(), report, worker, with_background=False)
+    return Novelty.of(samples)
+
+
+def _dated(sets: Sequence[LabelSet], years: Sequence[int]) -> Tuple[LabelSet, ...]:
+    """Return labels with the years they are looked up in, those of no year in all that are left."""
+    said = {each.year for each in sets}
+    left = [year for year in years if year not in said] or list(years)
+    return tuple(
+        replace(each, year=year) for each in sets for year in ([each.year] if each.year else left)
+    )
 
 
 def classify_from(
@@ -170,6 +179,7 @@ def classify_from(
                 nodata_px=nodata_px, fetched=summary, head_id=head.id, dataset=head.dataset,
                 year=request.year, trained_years=tuple(head.years), seconds=0.0,
                 uncertain_id=counts[-1].id if request.uncertain_below else 0,
+                unusable_polygons=ground.unusable,
             ),
             tuple((kind, each.staged(ground.zone, (), tags)) for kind, each in others.items()),
         )  # fmt: skip
@@ -253,13 +263,17 @@ def _by(predict: Predict, source: EmbeddingSource, outputs: Outputs, ground: Gro
     def mapped(window: Window, report: Report) -> Iterator[Mapped]:
         for strip, of_strip in _reported(window, report):
             of_strip(0.0, "classify")
-            codes, scales = source.read(strip)
-            valid = valid_mask(codes, scales)
-            if ground.clip is not None:
-                valid &= ground.clip.mask(strip)
             best = np.full(strip.shape, NO_CLASS, np.intp)
             percent = np.zeros(strip.shape, np.uint8)
             others = [outputs.nothing(kind, strip) for kind in outputs.kinds]
+            inside = None if ground.clip is None else ground.clip.mask(strip)
+            if inside is not None and not inside.any():  # between polygons that lie far apart
+                yield Mapped(strip, best, percent, tuple(others))
+                continue
+            codes, scales = source.read(strip)
+            valid = valid_mask(codes, scales)
+            if inside is not None:
+                valid &= inside
             if valid.any():
                 # where all are valid, the usual case, nothing is copied
                 pixels = codes.reshape(-1, codes.shape[2]) if valid.all() else codes[valid]

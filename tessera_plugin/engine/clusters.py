@@ -21,6 +21,7 @@ from ..io import files
 from ..io.sources.base import EmbeddingSource
 from ..progress import Report, part, silent
 from ..values import Access, Extent, LandClass
+from .class_colors import told_apart
 from .classify import ClassifyRequest, StagedMap, classify_from, fetch_share, nothing_valid
 from .embeddings import dequantise, over_extent
 from .explore import basis_of, sample
@@ -114,7 +115,11 @@ def cluster_from(
     )  # fmt: skip
     staged = classify_from(source, head, asked, part(report, share + 0.15, 1.0))
     if request.head_out:
-        save(head, request.head_out)
+        try:
+            save(head, request.head_out)
+        except BaseException:
+            staged.discard()
+            raise
     return head, staged
 
 
@@ -270,10 +275,13 @@ def _distances(
 
 
 def _colors(x: NDArray[np.float32], centres: NDArray[np.float32]) -> Tuple[str, ...]:
-    """Return colours by the centres' places on the pixels' principal components, `#rrggbb`."""
+    """Return colours by the centres' places on the pixels' principal components, `#rrggbb`.
+
+    Of centres that are alike there the first, the larger cluster's, keeps its colour.
+    """
     basis = basis_of(x)
     scores = (centres - basis.mean) @ basis.components  # (k, 3)
     low, high = scores.min(axis=0), scores.max(axis=0)
     shares = (scores - low) / np.where(high > low, high - low, 1)
     levels = np.rint(_DARKEST + (_BRIGHTEST - _DARKEST) * shares).astype(int)
-    return tuple("#" + "".join(f"{level:02x}" for level in row) for row in levels)
+    return told_apart(["#" + "".join(f"{level:02x}" for level in row) for row in levels])

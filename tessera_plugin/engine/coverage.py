@@ -24,7 +24,7 @@ from ..io.sources.spots import Nearness
 from ..io.sources.zarr_store import ZarrStore
 from ..io.zarr.decode import Unpacker
 from ..progress import Report, part, silent
-from ..values import LOCAL, Access, Extent, State, Window
+from ..values import EMBEDDED, LOCAL, Access, Extent, State, Window
 from . import catalog, embeddings, grid
 
 __all__ = [
@@ -90,7 +90,8 @@ class Coverage:
     """Of all windows."""
     counts: Dict[State, int]
     """Pixels by state; they sum up to `pixels`."""
-    cached_px: int
+    cached: Dict[State, int]
+    """How many of them are known from the cache: also that they are water, or not published."""
     bytes_to_fetch: int
     """What a fetch would still bring."""
     bytes_known: bool
@@ -99,6 +100,11 @@ class Coverage:
     requests: int
     """Asked for this, so far."""
     bytes_asked: int
+
+    @property
+    def cached_px(self) -> int:
+        """Pixels that have embeddings, as far as is known, and are in the cache."""
+        return sum(self.cached[state] for state in EMBEDDED)
 
     @property
     def nothing_published(self) -> bool:
@@ -284,7 +290,7 @@ def _coverage(source: EmbeddingSource, windows: Tuple[Window, ...], told: Told) 
         parts=told.parts,
         pixels=sum(window.pixels for window in windows),
         counts=told.counts,
-        cached_px=told.cached_px,
+        cached=told.cached,
         bytes_to_fetch=told.bytes_to_fetch,
         bytes_known=told.bytes_known,
         failed=told.failed,

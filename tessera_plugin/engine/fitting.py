@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from ..compute.client import WorkerClient
 from ..progress import Report, part
 from ..values import LandClass
-from . import embeddings
-from .accuracy import split
+from .dealing import divided
 from .exchange import exchange, needed
 from .heads import mlp
 from .heads.background import Background
-from .heads.instant import fit_instant, layers_of, within_class_shrinkage
+from .heads.instant import Rows, fit_instant_codes, layers_of
 from .heads.moments import moments
 from .samples import Samples
 from .train_params import TrainParams
@@ -96,8 +95,8 @@ class Trainer:
         """
         if self.params.kind == "instant":
             return self._fit_instant(rows)
-        learnt, held_back = split(
-            self.y[rows], self.samples.groups[rows], self.params.validation_share, self.params.seed
+        learnt, held_back = divided(
+            self.y[rows], self.samples.units[rows], self.params.validation_share, self.params.seed
         )
         unguided = None
         if len(np.unique(self.samples.groups[rows[held_back]])) < FEWEST_HELD_BACK:
@@ -123,16 +122,17 @@ class Trainer:
         return mlp.logits(layers, fitted.mean, fitted.std, codes, scales)
 
     def _fit_instant(self, rows: NDArray[np.int64]) -> Fitted:
-        codes, scales = self.samples.codes[rows], self.samples.scales[rows]
         ground = self._ground
         mean, std = self._standardisation(rows)
-        x = embeddings.dequantise(codes, scales)
-        x -= mean
-        x /= std
-        present, y = np.unique(self.y[rows], return_inverse=True)
-        weights = fit_instant(x, y, background=ground)
+        y = self.y[rows]
+        is_present = np.bincount(y, minlength=len(self.classes)) > 0
+        present = np.flatnonzero(is_present)
+        weights, shrinkage = fit_instant_codes(
+            Rows(self.samples.codes, self.samples.scales, rows, mean, std),
+            (np.cumsum(is_present) - 1)[y],
+            ground,
+        )
         weights = _spread_out(weights, present, len(self.classes))
-        shrinkage = within_class_shrinkage(x, y)
         story: Dict[str, object] = {
             "shrinkage": round(shrinkage, 6),
             "background_pixels": len(ground) if ground else 0,
@@ -231,10 +231,11 @@ class Trainer:
 
 def present_classes(samples: Samples) -> Tuple[Tuple[LandClass, ...], NDArray[np.int64]]:
     """Return the classes that have rows, and the index among them of each row's class (n,)."""
-    present = set(samples.class_ids.tolist())
+    present = set(np.unique(samples.class_ids).tolist())
     classes = tuple(known for known in samples.classes if known.id in present)
-    index = {known.id: number for number, known in enumerate(classes)}
-    return classes, np.array([index[number] for number in samples.class_ids.tolist()], np.int64)
+    index = np.full(max(present, default=0) + 1, -1)
+    index[[known.id for known in classes]] = np.arange(len(classes))
+    return classes, index[samples.class_ids]
 
 
 def _spread_out(

@@ -3,30 +3,31 @@
 """How labels are divided into what is learnt and what is tested, several times over.
 
 Neighbours look alike: a head that has seen the field next door is praised for what it could not do
-elsewhere. So labels may be kept apart by blocks of ground, by areas or by years. A label is never
-divided, and a class that can't be tested is a refusal, not a figure that leaves it out.
+elsewhere. So labels may be kept apart by blocks of ground, by areas or by years. Labels that stand on
+the same ground are one unit (`Samples.units`), which is never learnt and tested at one time; and a
+class that can't be tested is a refusal, not a figure that leaves it out.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ValidationImpossible
 from ..values import PIXEL_M, LandClass, Window
-from .accuracy import majority
+from .accuracy import Accuracy
+from .dealing import Fold, dealt, numbered, untestable, without_tested_ground
 from .fitting import present_classes
-from .label_sets import joined, with_classes_of
 from .samples import Samples
 from .spacing import LabelPlaces, areas_of, blocks_of, label_places, suggested_block
 
 SCHEMES = ("random", "blocks", "areas", "years")
 FROM_FILE = "file"
 
+MOST_FOLDS = 100
 TRIES = 25
 """So many ways of dealing blocks are tried until one tests every class."""
 
@@ -50,23 +51,13 @@ class ValidationParams:
     def __post_init__(self) -> None:
         checks = {
             "scheme": self.scheme in SCHEMES,
-            "folds": 2 <= self.folds <= 100,
+            "folds": 2 <= self.folds <= MOST_FOLDS,
             "block_px": self.block_px >= 0,
             "seed": self.seed >= 0,
         }
         for name, is_good in checks.items():
             if not is_good:
                 raise ValueError(f"{name} can't be {getattr(self, name)!r}")
-
-
-@dataclass(frozen=True, eq=False)
-class Fold:
-    """What is learnt and what is tested at one time; folds of one name count as one part."""
-
-    name: str
-    train: NDArray[np.int64]
-    """Rows, ascending."""
-    test: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -87,10 +78,21 @@ class Folds:
     items: Tuple[Fold, ...]
     sentence: str
     """What is done, for the log and the command line."""
+    learnt: NDArray[np.int64]
+    """The rows that the final head is trained on: all labels that are not of a file for the test."""
     blocks: Tuple[Block, ...] = ()
     """Of the scheme `blocks`."""
     untestable: Tuple[str, ...] = ()
     """Names of the classes that are learnt but not tested."""
+    shared_labels: int = 0
+    """Labels that share ground with what was on the other side, and were left out for it: of a file,
+    of what is tested; of areas, of what is learnt for the area that holds them too."""
+    unknown_labels: int = 0
+    """Of a file: labels, on ground that is not learnt, of classes that the head has not."""
+    unknown_px: int = 0
+    """Their pixels."""
+    unknown_classes: Tuple[str, ...] = ()
+    """Their names."""
 
     @property
     def parts(self) -> Tuple[str, ...]:
@@ -98,10 +100,22 @@ class Folds:
         return tuple(dict.fromkeys(fold.name for fold in self.items))
 
     @property
-    def learnt(self) -> NDArray[np.int64]:
-        """All rows that are learnt at some time: those that the final head may be trained on."""
-        rows: NDArray[np.int64] = np.unique(np.concatenate([fold.train for fold in self.items]))
-        return rows
+    def tested(self) -> NDArray[np.int64]:
+        """All rows that are tested, fold by fold."""
+        return np.concatenate([fold.test for fold in self.items])
+
+    def tested_labels(self, samples: Samples) -> int:
+        """Return how many labels are tested."""
+        return len(np.unique(samples.groups[self.tested]))
+
+    def overall_with_unknown(self, accuracy: Accuracy) -> Optional[float]:
+        """Return the overall accuracy where the labels of unknown classes count as wrong.
+
+        None where there are none. On a map they are wrong: the head says another class there.
+        """
+        if accuracy.overall is None or not self.unknown_px:
+            return None
+        return accuracy.overall * accuracy.n / (accuracy.n + self.unknown_px)
 
 
 def make_folds(samples: Samples, params: ValidationParams) -> Folds:
@@ -113,79 +127,6 @@ def make_folds(samples: Samples, params: ValidationParams) -> Folds:
     classes, y = present_classes(samples)
     plan = _Plan(samples, classes, y, label_places(samples, y), params)
     return _SCHEMES[params.scheme](plan)
-
-
-def against(samples: Samples, test: Samples) -> Tuple[Samples, Folds]:
-    """Return samples of both, and the one fold that learns the first and is tested on the second.
-
-    Classes are matched by name. What is tested on a pixel that is also learnt would flatter and is
-    left out. Raises: ValidationImpossible where nothing is left to test.
-    """
-    both = joined([samples, with_classes_of(test, samples)])
-    split = len(samples)
-    learnt = set(_places(samples))
-    known = set(samples.class_ids.tolist())
-    index = np.arange(split, len(both))
-    is_new = np.array([place not in learnt for place in _places(test)], bool)
-    is_known = np.array([number in known for number in both.class_ids[split:].tolist()], bool)
-    rows = index[is_new & is_known]
-    if not len(rows):
-        reason = "no label of the file has a class of the head on a pixel that is not learnt"
-        raise ValidationImpossible(FROM_FILE, reason)
-    tested = set(both.class_ids[rows].tolist())
-    untested = tuple(c.name for c in both.classes if c.id in known and c.id not in tested)
-    told = f"Tested on {len(np.unique(both.groups[rows])):,} labels of another file."
-    if not is_new.all():
-        told += f" {int((~is_new).sum()):,} pixels that are learnt too are left out."
-    if not is_known.all():
-        told += f" {int((~is_known).sum()):,} pixels of classes that the head has not are left out."
-    fold = Fold("file", np.arange(split), rows)
-    return both, Folds(FROM_FILE, (fold,), told, untestable=untested)
-
-
-def dealt(
-    units: NDArray[np.int64], class_index: NDArray[np.int64], folds: int, seed: int
-) -> NDArray[np.int64]:
-    """Return the fold of each unit (u,), so that every fold has a like share of every class.
-
-    Shapes: units (g,), the unit (0 to u - 1) of each label; class_index (g,). The units with the
-    most labels are dealt first, each to the fold that lacks their classes most.
-    """
-    table = np.zeros((int(units.max()) + 1, int(class_index.max()) + 1))
-    np.add.at(table, (units, class_index), 1)
-    shares = table / table.sum(axis=0).clip(1)
-    draw = np.random.default_rng(seed).random(len(table))
-    load = np.zeros((folds, table.shape[1]))
-    count = np.zeros(folds)
-    result: NDArray[np.int64] = np.zeros(len(table), np.int64)
-    for unit in np.lexsort((draw, -shares.max(axis=1))):
-        # the squares' sum grows by 2 load * share: least where the fold has least of its classes
-        cost = load @ shares[unit]
-        result[unit] = best = np.lexsort((count, cost))[0]
-        load[best] += shares[unit]
-        count[best] += table[unit].sum()
-    return result
-
-
-def pinned_folds(
-    y: NDArray[np.int64],
-    groups: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    folds: int,
-    seed: int,
-) -> List[Fold]:
-    """Return folds of rows by label, where a class with a single label is always learnt.
-
-    Shapes: y, groups (n,) of all rows. Empty where no class has two labels.
-    """
-    names, of_row = np.unique(groups[rows], return_inverse=True)
-    class_of = majority(y[rows], of_row, len(names))
-    is_lonely = np.bincount(class_of)[class_of] < 2
-    fold = dealt(np.arange(len(names)), class_of, min(folds, max(len(names), 1)), seed)
-    fold[is_lonely] = -1
-    return [
-        Fold(each.name, rows[each.train], rows[each.test]) for each in _items(fold[of_row], folds)
-    ]
 
 
 # --- the schemes
@@ -208,21 +149,60 @@ class _Plan:
 
         `where` says of what a class would need two. Raises: ValidationImpossible.
         """
+        scheme, everything = self.params.scheme, np.arange(len(self.y))
+        given, items = items, [without_tested_ground(self.samples, each) for each in items]
+        together = len(np.unique(self.samples.groups)) - len(self.places.names)
+        if together:
+            sentence += f" {together:,} labels stay with another one on the same ground."
+        shared = self._held_back(given, items) if scheme == "areas" else 0
+        if shared:
+            sentence += f" {shared:,} labels on ground of the tested area are not learnt for it."
         bad = untestable(self.y, items)
         if not bad:
-            return Folds(self.params.scheme, tuple(items), sentence, tuple(blocks))
+            return Folds(
+                scheme, tuple(items), sentence, everything, tuple(blocks), shared_labels=shared
+            )
         names = tuple(self.classes[index].name for index in sorted(bad))
         if not self.params.skip_untestable:
             told = f"{', '.join(names)} can't be learnt and tested, which takes labels in {where}"
-            raise ValidationImpossible(self.params.scheme, told)
-        is_good = ~np.isin(self.y, sorted(bad))
-        pinned = np.flatnonzero(~is_good)
-        kept = [Fold(f.name, np.union1d(f.train, pinned), f.test[is_good[f.test]]) for f in items]
+            raise ValidationImpossible(scheme, told)
+        kept = [self._without(each, bad) for each in items]
         kept = [fold for fold in kept if len(fold.test)]
         if not kept:
-            raise ValidationImpossible(self.params.scheme, f"no class has labels in {where}")
+            raise ValidationImpossible(scheme, f"no class has labels in {where}")
         told = f"{sentence} Learnt but not tested: {', '.join(names)}."
-        return Folds(self.params.scheme, tuple(kept), told, tuple(blocks), names)
+        return Folds(
+            scheme, tuple(kept), told, everything, tuple(blocks), names, shared_labels=shared
+        )
+
+    def _without(self, fold: Fold, bad: Sequence[int]) -> Fold:
+        """Return a fold that does not test some classes.
+
+        Dealt by label, they are always learnt: the head is to tell the others from them. What lies
+        on ground that is held out stays unlearnt.
+        """
+        is_bad = np.isin(self.y, bad)
+        train, test = fold.train, fold.test[~is_bad[fold.test]]
+        if self.params.scheme == "random":
+            train = np.union1d(train, np.flatnonzero(is_bad))
+        return without_tested_ground(self.samples, Fold(fold.name, train, test))
+
+    def _held_back(self, given: Sequence[Fold], strict: Sequence[Fold]) -> int:
+        """Return how many labels are not learnt for a part whose ground they share.
+
+        Raises: ValidationImpossible where nothing is left to learn.
+        """
+        dropped = [np.setdiff1d(a.train, b.train) for a, b in zip(given, strict)]
+        for each in strict:
+            if not len(each.train):
+                told = f"the other areas' labels stand on the ground of those of {each.name}"
+                raise ValidationImpossible(self.params.scheme, told)
+        return len(np.unique(self.samples.groups[np.concatenate(dropped)]))
+
+    def dealt(self, units: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
+        """Return `dealing.dealt` of what the places (g,) lie in, by all classes they have."""
+        place, of_class = np.unique(np.column_stack([self.places.of_row, self.y]), axis=0).T
+        return dealt(units[place], of_class, folds, seed)
 
     def parts(self, count: int, what: str) -> int:
         """Return into how many parts units can be dealt. Raises: ValidationImpossible for one."""
@@ -231,24 +211,12 @@ class _Plan:
         return min(self.params.folds, count)
 
 
-def untestable(y: NDArray[np.int64], folds: Sequence[Fold]) -> Tuple[int, ...]:
-    """Return the classes that no fold tests, or that one tests without learning them."""
-    everything = {int(index) for index in np.unique(y)}
-    tested: Counter[int] = Counter()
-    bad = set()
-    for fold in folds:
-        learnt, asked = set(y[fold.train].tolist()), set(y[fold.test].tolist())
-        bad |= asked - learnt
-        tested.update(asked)
-    return tuple(sorted(bad | {index for index in everything if not tested[index]}))
-
-
 def _random(plan: _Plan) -> Folds:
     places, params = plan.places, plan.params
     count = plan.parts(len(places.names), "place")
     # no class can be dealt to more folds than it has labels, but every fold has some class
-    fold = dealt(np.arange(len(places.names)), places.class_index, count, params.seed)
-    items = _items(fold[places.of_row], count)
+    fold = plan.dealt(np.arange(len(places.names)), count, params.seed)
+    items = numbered(fold[places.of_row], count)
     return plan.folds(items, f"Tested in {len(items)} parts, dealt by label.", "two places or more")
 
 
@@ -265,7 +233,7 @@ def _blocks(plan: _Plan) -> Folds:
     best: Sequence[Fold] = ()
     fold = np.zeros(len(blocks), np.int64)
     for number in range(TRIES):
-        fold = dealt(unit, places.class_index, count, params.seed + 1000 * number)
+        fold = plan.dealt(unit, count, params.seed + 1000 * number)
         best = tuple(_apart(plan, blocks, fold, unit, size))
         if not untestable(plan.y, best):
             break
@@ -286,7 +254,8 @@ def _apart(
 ) -> Iterator[Fold]:
     """Yield the folds of blocks, by their numbers.
 
-    The pixels of a learnt label that reach into a tested block are not learnt.
+    The pixels of a learnt label that reach into a tested block are not learnt, and those of a tested
+    one that reach out of its block are not tested: they may lie beside what is learnt.
     """
     samples = plan.samples
     of_block: Dict[Tuple[int, ...], int] = {
@@ -296,7 +265,7 @@ def _apart(
     lies_in = np.array([of_block.get(tuple(block), -1) for block in own.tolist()])
     of_label = fold[unit][plan.places.of_row]
     for number in range(int(fold.max()) + 1):
-        test = np.flatnonzero(of_label == number)
+        test = np.flatnonzero((of_label == number) & (lies_in == number))
         train = np.flatnonzero((of_label != number) & (lies_in != number))
         if len(test):
             yield Fold(f"part {number + 1}", train, test)
@@ -304,12 +273,19 @@ def _apart(
 
 def _areas(plan: _Plan) -> Folds:
     samples = plan.samples
-    if samples.row_areas is not None and len(np.unique(samples.row_areas)) > 1:
-        area, names = samples.row_areas, samples.areas
+    given = samples.row_areas
+    if given is not None and len(np.unique(given)) > 1:
+        area, names = given, samples.areas
     else:
         area = areas_of(plan.places)[plan.places.of_row]
         names = tuple(f"area {number + 1}" for number in range(int(area.max()) + 1))
-    plan.parts(len(np.unique(area)), "area")
+    if not area.any():
+        told = "all labels lie in one area"
+        if given is not None and len(samples.areas) > 1:
+            told += (
+                f", {samples.areas[given[0]]}: those of the others are on its ground or unusable"
+            )
+        raise ValidationImpossible(plan.params.scheme, told)
     items = [
         Fold(names[index], np.flatnonzero(area != index), np.flatnonzero(area == index))
         for index in np.unique(area)
@@ -321,8 +297,8 @@ def _areas(plan: _Plan) -> Folds:
 def _years(plan: _Plan) -> Folds:
     """Return the folds that test each year by what the others teach.
 
-    Places labelled in several years are dealt, so that none is tested that was learnt in another
-    year.
+    Units with labels of several years are dealt, so that no place is tested that was learnt in
+    another year.
     """
     samples, places, params = plan.samples, plan.places, plan.params
     year = samples.year_of
@@ -333,7 +309,7 @@ def _years(plan: _Plan) -> Folds:
     pairs = np.unique(np.column_stack([places.of_row, year]), axis=0)
     is_shared = bool((np.bincount(pairs[:, 0]) > 1).any())
     count = min(params.folds, len(places.names)) if is_shared else 1
-    deal = dealt(np.arange(len(places.names)), places.class_index, count, params.seed)
+    deal = plan.dealt(np.arange(len(places.names)), count, params.seed)
     part = deal[places.of_row]
     items: List[Fold] = []
     for one in years:
@@ -349,15 +325,3 @@ def _years(plan: _Plan) -> Folds:
 
 
 _SCHEMES = {"random": _random, "blocks": _blocks, "areas": _areas, "years": _years}
-
-
-def _items(fold: NDArray[np.int64], count: int) -> List[Fold]:
-    return [
-        Fold(f"part {n + 1}", np.flatnonzero(fold != n), np.flatnonzero(fold == n))
-        for n in range(count)
-        if (fold == n).any()
-    ]
-
-
-def _places(samples: Samples) -> Iterator[Tuple[int, int, int]]:
-    return zip(samples.zone.tolist(), samples.row.tolist(), samples.col.tolist())

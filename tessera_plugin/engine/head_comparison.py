@@ -153,10 +153,14 @@ def table(rows: Sequence[KindRow]) -> List[str]:
         spread = "" if done.spread is None else f" ± {100 * done.spread:.1f}"
         lines.append(
             f"{row.name:<28}{f'{100 * done.mean:.1f}{spread} %':>18}{done.mean_f1 or 0:>10.3f}"
-            f"{done.calibration.ece_before:>8.3f}{done.calibration.ece_after:>12.3f}"
+            f"{_error(done.calibration.ece_before):>8}{_error(done.calibration.ece_after):>12}"
             f"{done.seconds:>9.1f}"
         )
     return lines
+
+
+def _error(value: Optional[float]) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _one(

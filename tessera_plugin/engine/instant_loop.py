@@ -18,15 +18,16 @@ import numpy as np
 from ..errors import NoLabels, NoUsableLabels, TesseraError, TooFewLabels
 from ..io.sources.base import EmbeddingSource
 from ..progress import Report, silent
-from ..values import BLOCK_PX, Access
+from ..values import Access
 from .embeddings import open_source
 from .heads.background import Background
 from .heads.base import Head
+from .label_pixels import PlacedLabels
 from .label_values import KnownPixels
 from .labels import Labels
 from .live_colors import CLASSES, Argb, painted, palette
 from .live_values import Scorer, scorer_of
-from .samples import SampleParams, Samples, label_pixels, matrix_of
+from .samples import SampleParams, Samples, matrix_of
 from .surroundings import Kept, background_of
 from .train_params import TrainParams
 from .training import fit_at_once
@@ -133,6 +134,7 @@ class InstantLoop:
         self._cells = ViewCells(0)
         self._view: Optional[ScreenView] = None
         self._view_lack: Optional[TesseraError] = None
+        self._placed = PlacedLabels()
         self._known = KnownPixels()
         self._around: Kept = {}
         """What was read of the blocks around labels."""
@@ -177,6 +179,7 @@ class InstantLoop:
         if source is not None:
             source.close()
         self._place, self._view, self._labels = (), None, None
+        self._placed = PlacedLabels()
         self._cells.look(None)
 
     # --- the source
@@ -229,7 +232,7 @@ class InstantLoop:
     def _trained(self, source: EmbeddingSource, request: LoopRequest, report: Report) -> LiveState:
         samples: Optional[Samples] = None
         try:
-            pixels = label_pixels(request.labels, request.sampling, report)
+            pixels = self._placed.pixels(request.labels, request.sampling, report)
             values = self._known.values(pixels, source, report)
             samples = matrix_of(request.labels, pixels, values, request.dataset, request.year)
             samples = replace(samples, background=self._background(source, samples, report))
@@ -242,8 +245,7 @@ class InstantLoop:
         self, source: EmbeddingSource, samples: Samples, report: Report
     ) -> Optional[Background]:
         """Return what `background_of` gives: the same as long as labels lie in the same blocks."""
-        places = np.column_stack([samples.zone, samples.row // BLOCK_PX, samples.col // BLOCK_PX])
-        key = np.unique(places, axis=0).tobytes()
+        key = np.unique(samples.blocks).tobytes()
         if self._ground is None or self._ground[0] != key:
             self._ground = key, background_of(source, samples, report, kept=self._around)
         return self._ground[1]

@@ -3,6 +3,7 @@
 """The file that labels are kept in, for those who must not know how files are written."""
 
 from ..io.label_checkpoint import Checkpoint
-from ..io.label_file import Contents, LabelFile, create
+from ..io.label_contents import Contents
+from ..io.label_file import LabelFile, create
 
 __all__ = ["Checkpoint", "Contents", "LabelFile", "create"]

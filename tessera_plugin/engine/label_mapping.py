@@ -24,8 +24,9 @@ from ..io.label_rows import RawRow
 from ..io.ogr_layers import Value
 from ..progress import Report, silent
 from ..values import LandClass, StoredLabel
+from .class_colors import filled
 from .label_guess import COLOR
-from .labels import name_of, palette_color
+from .labels import name_of
 
 FULL = 100
 """Percent of confidence that a label has unless told otherwise."""
@@ -124,6 +125,8 @@ class Found:
     """Features left out: neither points nor polygons, or without a place on earth."""
     mended: int = 0
     """Polygons that crossed themselves and were mended."""
+    tells_confidence: bool = False
+    """Whether some place tells its own confidence."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,8 @@ class ImportPlan:
     without_year: int = 0
     """Labels that get the fixed year because their own is not told."""
     mended: int = 0
+    confidence: Optional[Tuple[int, int]] = None
+    """The least and the greatest of the labels, in percent; None where their source tells none."""
 
     @property
     def left_out(self) -> int:
@@ -295,6 +300,7 @@ def _found(
         no_geometry=left["no_geometry"],
         unusable=left["unusable"],
         mended=left["mended"],
+        tells_confidence=confidences.are_told,
     )
 
 
@@ -335,8 +341,13 @@ def plan(
     return ImportPlan(
         found.crs, tuple(labels), _new_classes(found, targets, used), len(used),
         found.no_class, found.no_geometry, found.unusable, not_wanted, there_already,
-        without_year, found.mended,
+        without_year, found.mended, _confidence(labels) if found.tells_confidence else None,
     )  # fmt: skip
+
+
+def _confidence(labels: Sequence[PlannedLabel]) -> Optional[Tuple[int, int]]:
+    told = [each.confidence for each in labels]
+    return (min(told), max(told)) if told else None
 
 
 def as_labels(found: Found, year: int) -> Tuple[Tuple[StoredLabel, ...], Tuple[LandClass, ...]]:
@@ -344,9 +355,10 @@ def as_labels(found: Found, year: int) -> Tuple[Tuple[StoredLabel, ...], Tuple[L
 
     `year` is that of places that tell none.
     """
+    colors = filled([each.color for each in found.values])
     classes = tuple(
-        LandClass(number, each.name or each.value, each.color or palette_color(number))
-        for number, each in enumerate(found.values, 1)
+        LandClass(number, each.name or each.value, color)
+        for number, (each, color) in enumerate(zip(found.values, colors), 1)
     )
     ids = {each.value: number for number, each in enumerate(found.values, 1)}
     labels = tuple(
@@ -375,23 +387,26 @@ class _Confidences:
     """Confidences may be percent or shares of 1: that is clear once all of them are known."""
 
     def __init__(self) -> None:
-        self._most, self._has_part = 0.0, False
+        self._most, self._has_percent = 0.0, False
+        self.are_told = False
 
     def hundredths(self, value: Optional[Value]) -> int:
         """Return a number in hundredths, to be settled; -1 where none is told."""
+        said = "" if value is None else str(value).strip()
         try:
-            number = float(str(value).strip().rstrip("%")) if value is not None else -1.0
+            number = float(said.rstrip("%")) if said else -1.0
         except ValueError:
             number = -1.0
         if not 0 <= number <= FULL:
             return -1
+        self.are_told = True
         self._most = max(self._most, number)
-        self._has_part |= number != int(number)
+        self._has_percent |= said.endswith("%")
         return round(100 * number)
 
     def settled(self, places: Sequence[Place]) -> Tuple[Place, ...]:
         """Return places with their confidence in percent."""
-        are_shares = self._has_part and self._most <= 1
+        are_shares = self._most <= 1 and not self._has_percent
         scale = 1 if are_shares else 100
         percent = (
             FULL if each.confidence < 0 else round(each.confidence / scale) for each in places

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import TesseraError
 from ..io import geometries
+from ..io.polygon_edges import Edges
 from ..io.polygons import ZonePolygon
 from ..io.sources.base import EmbeddingSource
 from ..progress import Report, part, silent
@@ -21,7 +22,10 @@ from . import embeddings
 from .label_places import Placed
 
 MAX_PAIRS = 20_000
-"""So many pairs of overlapping polygons are compared at most."""
+"""So many pairs of polygons are compared by their pixels at most."""
+
+MAX_LOOKS = 1_000_000
+"""So many pairs are looked at, by their edges, whether there is anything to compare."""
 
 HALF = 0.5
 """A polygon with fewer usable pixels than this share is told."""
@@ -80,6 +84,16 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Checked:
+    """What came of a check."""
+
+    problems: Tuple[Problem, ...] = ()
+    """By kind, then in the order of the labels."""
+    all_compared: bool = True
+    """Whether all polygons were looked at that may lie over one another, not only the first ones."""
+
+
+@dataclass(frozen=True)
 class CheckRequest:
     """Which embeddings labels are checked against, as far as they are in the cache."""
 
@@ -100,13 +114,13 @@ _OF_STATE = {
 
 def check_cached(
     labels: Sequence[StoredLabel], request: CheckRequest, report: Report = silent
-) -> Tuple[Problem, ...]:
+) -> Checked:
     """Do `check` with what is in the cache; nobody is asked for anything.
 
     Where the embeddings can't be opened, nothing is said of what they have. Raises: Cancelled.
     """
     if not labels:
-        return ()
+        return Checked()
     access = replace(request.access, offline=True)
     try:
         source = embeddings.open_source(
@@ -123,8 +137,8 @@ def check(
     year: int,
     source: Optional[EmbeddingSource] = None,
     report: Report = silent,
-) -> Tuple[Problem, ...]:
-    """Return what is wrong with labels (EPSG:4326), by kind, then in the order of the labels.
+) -> Checked:
+    """Return what is wrong with labels (EPSG:4326).
 
     `year` is the one that is mapped. `source` tells the states of pixels from its cache; without
     one nothing is said of them. A label has one problem of a kind at most.
@@ -139,11 +153,13 @@ def check(
         if label.year != year
     ]
     problems += [_problem(placed, Kind.SMALL, index) for index in placed.small]
-    problems += _doubles(placed, part(report, 0.7, 1.0))
+    doubles, all_compared = _doubles(placed, part(report, 0.7, 1.0))
+    problems += doubles
     order = {kind: number for number, kind in enumerate(KINDS)}
     index_of = {label.key: number for number, label in enumerate(labels)}
     unique = {(each.kind, each.key): each for each in reversed(problems)}
-    return tuple(sorted(unique.values(), key=lambda p: (order[p.kind], index_of[p.key])))
+    ordered = sorted(unique.values(), key=lambda p: (order[p.kind], index_of[p.key]))
+    return Checked(tuple(ordered), all_compared)
 
 
 def _problem(placed: Placed, kind: str, index: int, others: Sequence[int] = ()) -> Problem:
@@ -195,14 +211,14 @@ def _boxes(pixels: NDArray[np.int64]) -> Iterator[Tuple[Window, NDArray[np.int64
 # --- labels over one another
 
 
-def _doubles(placed: Placed, report: Report) -> List[Problem]:
-    """Return conflicts and duplicates: of labels of one year only, for places change."""
+def _doubles(placed: Placed, report: Report) -> Tuple[List[Problem], bool]:
+    """Return conflicts and duplicates, of one year only, for places change; and if all are known."""
     pairs = _Pairs(placed)
     _same_pixels(placed, pairs)
     _same_polygons(placed, pairs)
     _points_in_polygons(placed, pairs, report)
-    _overlapping(placed, pairs, report)
-    return pairs.problems()
+    all_compared = _overlapping(placed, pairs, report)
+    return pairs.problems(), all_compared
 
 
 class _Pairs:
@@ -304,24 +320,47 @@ def _place(zone: NDArray[np.int64], row: NDArray[np.int64]) -> NDArray[np.int64]
     return zone * 2**32 + row
 
 
-def _overlapping(placed: Placed, pairs: _Pairs, report: Report) -> None:
-    """Find polygons of different classes that share pixels."""
+def _overlapping(placed: Placed, pairs: _Pairs, report: Report) -> bool:
+    """Find polygons of different classes that share pixels; return whether all were compared."""
     boxes: Dict[int, List[Tuple[int, Window, ZonePolygon]]] = {}
     for index, parts in placed.areas.items():
         for zone_polygon in parts:
             for window in zone_polygon.windows():
                 boxes.setdefault(zone_polygon.zone, []).append((index, window, zone_polygon))
-    compared = 0
+    edges = _EdgesOf()
+    looked = compared = 0
     for one, other in _crossing(boxes):
-        if compared >= MAX_PAIRS:
-            return
         if not pairs.are_compared(one[0], other[0]):
             continue
-        compared += 1
-        report(0.5 + 0.5 * compared / MAX_PAIRS, "Checking labels")
+        if looked >= MAX_LOOKS:
+            return False
+        looked += 1
+        report(0.5 + 0.5 * max(looked / MAX_LOOKS, compared / MAX_PAIRS), "Checking labels")
         common = one[1].intersection(other[1])
-        if common is not None and (one[2].mask(common) & other[2].mask(common)).any():
+        if common is None or not edges.may_overlap(one[2], other[2]):
+            continue
+        if compared >= MAX_PAIRS:
+            return False
+        compared += 1
+        if (one[2].mask(common) & other[2].mask(common)).any():
             pairs.at_odds(one[0], other[0])
+    return True
+
+
+class _EdgesOf:
+    """The edges of polygons, each read once."""
+
+    def __init__(self) -> None:
+        self._made: Dict[int, Edges] = {}
+
+    def may_overlap(self, one: ZonePolygon, other: ZonePolygon) -> bool:
+        """Return whether two polygons of a zone, which are kept elsewhere, may share pixels."""
+        return self._of(one).may_overlap(self._of(other))
+
+    def _of(self, polygon: ZonePolygon) -> Edges:
+        if id(polygon) not in self._made:
+            self._made[id(polygon)] = Edges(polygon.wkb)
+        return self._made[id(polygon)]
 
 
 _Box = Tuple[int, Window, ZonePolygon]

@@ -105,13 +105,12 @@ def sample(request: SampleRequest, report: Report = silent) -> Sample:
     Raises: LabelsUnreadable if it is no class map or can't be read, ExtentInvalid, Cancelled.
     """
     with ForeignMap(request.path) as raster:
-        area = _area(raster.facts, request.extent)
+        areas = _areas(raster.facts, request.extent)
         chosen: Dict[int, _Chosen] = {}
-        parts = list(area.parts()) if area is not None else []
+        parts = [part for each in areas for part in each.parts()]
         for number, part in enumerate(parts):
             report(number / len(parts), "Looking at the map")
-            if area is not None:
-                _look(raster, part, request, area, chosen)
+            _look(raster, part, request, _around(areas), chosen)
         return _sampled(raster.facts, request, chosen, report)
 
 
@@ -147,21 +146,36 @@ class _Area:
                 yield _Area(row, col, stop_row, min(col + PART_PX, self.stop_col))
 
 
-def _area(facts: MapFacts, extent: Optional[Extent]) -> Optional[_Area]:
-    """Return the part of a raster that an extent touches; None where there is none."""
-    whole = _Area(0, 0, facts.height, facts.width)
+def _areas(facts: MapFacts, extent: Optional[Extent]) -> List[_Area]:
+    """Return the parts of a raster that an extent touches.
+
+    They are two where the extent lies over 180° and the raster is a map of the world in degrees.
+    """
     if extent is None:
-        return whole
+        return [_Area(0, 0, facts.height, facts.width)]
     edge = transform_points(lonlat_ring(extent), LONLAT, facts.crs)
     edge = edge[np.isfinite(edge).all(axis=1)]
     if not len(edge):
-        return None
+        return []
+    turns = (-360.0, 0.0, 360.0) if spatial_reference(facts.crs).IsGeographic() else (0.0,)
+    found = [_touched(facts, np.add(edge, (turn, 0.0))) for turn in turns]
+    return [each for each in found if each.stop_row > each.row and each.stop_col > each.col]
+
+
+def _touched(facts: MapFacts, edge: NDArray[np.float64]) -> _Area:
+    """Return what of a raster an outline in its CRS touches; it may be empty."""
     cols, rows = _to_pixels(facts, edge).T
-    area = _Area(
+    return _Area(
         max(math.floor(rows.min()), 0), max(math.floor(cols.min()), 0),
         min(math.ceil(rows.max()), facts.height), min(math.ceil(cols.max()), facts.width),
     )  # fmt: skip
-    return area if area.stop_row > area.row and area.stop_col > area.col else None
+
+
+def _around(areas: Sequence[_Area]) -> _Area:
+    return _Area(
+        min(each.row for each in areas), min(each.col for each in areas),
+        max(each.stop_row for each in areas), max(each.stop_col for each in areas),
+    )  # fmt: skip
 
 
 def _to_pixels(facts: MapFacts, xy: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ from ..io.vectors import Skipped
 from ..progress import Report, part
 from ..values import Access, LandClass
 from . import embeddings
+from .ground import Ground, PixelIndex, settle
 from .heads.background import Background
 from .labels import Labels
 from .samples import (
@@ -86,7 +87,11 @@ def gather(
     if len(sets) == 1:
         return found[0][0], summary
     sources = [each.labels.source for each in sets]
-    return joined([samples for samples, _ in found], sources, [s.area for s in sets]), summary
+    together = joined([samples for samples, _ in found], sources, [s.area for s in sets])
+    if not len(together):
+        reason = f"{together.report.conflicting_px} pixels labelled as several classes"
+        raise NoUsableLabels(sum(len(each.labels.items) for each in sets), reason)
+    return together, summary
 
 
 def with_common_classes(labels: Sequence[Labels]) -> List[Labels]:
@@ -110,7 +115,36 @@ def joined(
 ) -> Samples:
     """Return the rows of several samples as one; their classes have common ids already.
 
-    Labels with one key are one where their sources are one; without sources all are different.
+    Labels with one key are one where their sources are one; without sources all are different. A
+    pixel that several of them label in one year is used once, and left out where they name
+    different classes: the report counts both.
+    Raises: ValueError for embeddings of different datasets or depths.
+    """
+    whole = concatenated(parts, sources, areas)
+    contested = _contested(parts, whole)
+    order = np.lexsort(
+        (whole.col, whole.row, whole.zone, whole.year_of)
+    )  # stable: first comes first
+    place, year = whole.places[order], whole.year_of[order]
+    is_first = np.ones(len(order), bool)
+    is_first[1:] = (place[1:] != place[:-1]) | (year[1:] != year[:-1])
+    is_kept, duplicates, conflicts = settle(is_first, whole.class_ids[order], contested[order])
+    kept = whole if is_kept.all() else taken(whole, np.sort(order[is_kept]))
+    told = replace(
+        kept.report,
+        duplicate_px=kept.report.duplicate_px + duplicates,
+        conflicting_px=kept.report.conflicting_px + conflicts,
+    )
+    return replace(kept, report=told)
+
+
+def concatenated(
+    parts: Sequence[Samples],
+    sources: Sequence[Hashable] = (),
+    areas: Sequence[str] = (),
+) -> Samples:
+    """Return all rows of several samples one after the other: `joined` without settling anything.
+
     Raises: ValueError for embeddings of different datasets or depths.
     """
     first = parts[0]
@@ -118,15 +152,15 @@ def joined(
         raise ValueError("embeddings of different datasets or depths don't go together")
     names = sources or range(len(parts))
     known: Dict[Tuple[Hashable, str], int] = {}
-    groups: List[NDArray[np.int64]] = []
+    numbers: List[NDArray[np.int64]] = []
     for source, each in zip(names, parts):
         keys = each.keys or tuple(map(str, range(int(each.groups.max(initial=-1)) + 1)))
-        number = np.array([known.setdefault((source, key), len(known)) for key in keys], np.int64)
-        groups.append(number[each.groups])
-    together = np.concatenate(groups)
+        number = [known.setdefault((source, key), len(known)) for key in keys]
+        numbers.append(np.array(number, np.int64))
+    together = np.concatenate([number[each.groups] for each, number in zip(parts, numbers)])
     class_ids = np.concatenate([each.class_ids for each in parts])
     classes = tuple(_merged(tuple(each.classes for each in parts)))
-    grounds = [each.background for each in parts if each.background is not None]
+    backgrounds = [each.background for each in parts if each.background is not None]
     area_names = tuple(dict.fromkeys(areas)) if any(areas) else ()
     return Samples(
         codes=np.concatenate([each.codes for each in parts]),
@@ -144,7 +178,8 @@ def joined(
         row_years=np.concatenate([each.year_of for each in parts]),
         row_areas=_area_rows(parts, areas, area_names),
         areas=area_names,
-        background=Background.joined(grounds) if grounds else None,
+        background=Background.joined(backgrounds) if backgrounds else None,
+        ground=Ground.joined([(p.present_ground, number) for p, number in zip(parts, numbers)]),
     )
 
 
@@ -193,6 +228,42 @@ def _fetched(
         where.dataset, year, where.access, work, depth=where.depth, report=report,
         unpack=by_worker(worker),
     )  # fmt: skip
+
+
+def _contested(parts: Sequence[Samples], whole: Samples) -> NDArray[np.bool_]:
+    """Return which rows of the whole lie in a polygon of another class, of the same year.
+
+    Such a polygon need not have chosen that pixel. Within a part that is settled already.
+    """
+    bad = np.zeros(len(whole), bool)
+    known = [
+        (
+            each.present_ground.large,
+            _per_label(each, each.year_of),
+            _per_label(each, each.class_ids),
+        )
+        for each in parts
+    ]
+    for year in np.unique(whole.year_of):
+        if sum((year_of == year).any() for _, year_of, _ in known) < 2:
+            continue
+        rows = np.flatnonzero(whole.year_of == year)
+        rows = rows[np.lexsort((whole.row[rows], whole.zone[rows]))]
+        index = PixelIndex(whole.zone[rows], whole.row[rows], whole.col[rows])
+        classes = whole.class_ids[rows]
+        for large, year_of, class_of in known:
+            for each in large:
+                if year_of[each.label] == year:
+                    own = int(class_of[each.label])
+                    bad[rows[index.strangers(each.parts, classes, own)]] = True
+    return bad
+
+
+def _per_label(samples: Samples, values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the value of each label (labels,) of those of its rows (n,); -1 without rows."""
+    result = np.full(int(samples.groups.max(initial=-1)) + 1, -1)
+    result[samples.groups] = values
+    return result
 
 
 def _area_rows(

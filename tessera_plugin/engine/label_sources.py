@@ -45,14 +45,15 @@ __all__ = [
 def gathered(path: str, columns: Columns, layer: str = "", report: Report = silent) -> Found:
     """Return the places of a file's layers that have the class field, or of one layer.
 
-    Raises: LabelsUnreadable, FieldMissing.
+    Raises: LabelsUnreadable; FieldMissing, also where none of these layers has another field named.
     """
     facts = describe(path)
     named = [each for each in facts.layers if layer in ("", each.name)]
     wanted = [each for each in named if columns.class_field in {f.name for f in each.fields}]
-    if not wanted:
-        known = dict.fromkeys(field.name for each in named for field in each.fields)
-        raise FieldMissing(path, columns.class_field, tuple(known))
+    known = dict.fromkeys(field.name for each in wanted or named for field in each.fields)
+    missing = [each for each in columns.names if each and each not in known]
+    if missing:
+        raise FieldMissing(path, missing[0], tuple(known))
     crs_of = {each.name: each.crs for each in wanted}
     unknown = [name for name, crs in crs_of.items() if not crs]
     if unknown:

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from ..io.sources.base import EmbeddingSource
 from ..progress import Report, silent
+from .ground import place_numbers
 from .samples import LabelPixels, PixelValues, read_pixels
 
 MOST_PX = 400_000
 """Pixels that are kept, 50 MB; beyond that all but those in use are forgotten."""
-
-_OFFSET = 1 << 23
 
 
 class KnownPixels:
@@ -43,13 +42,16 @@ class KnownPixels:
 
         Raises: Cancelled.
         """
-        keys = _keys(pixels)
-        new = ~np.isin(keys, self._keys)
-        if new.any():
-            self._take(keys[new], read_pixels(_some(pixels, new), source, report))
-        if len(self._keys) > MOST_PX:
-            self._keep(np.isin(self._keys, keys))
+        keys = place_numbers(pixels.zone, pixels.row, pixels.col)
         at = np.searchsorted(self._keys, keys)
+        is_new = np.ones(len(keys), np.bool_)
+        if len(self._keys):
+            is_new = self._keys[np.minimum(at, len(self._keys) - 1)] != keys
+        if is_new.any():
+            self._take(keys[is_new], read_pixels(_some(pixels, is_new), source, report))
+            if len(self._keys) > MOST_PX:
+                self._keep(np.isin(self._keys, keys))
+            at = np.searchsorted(self._keys, keys)
         return self._codes[at], self._scales[at], self._arrived[at]
 
     def _take(self, keys: NDArray[np.int64], values: PixelValues) -> None:
@@ -66,11 +68,6 @@ class KnownPixels:
     def _keep(self, kept: NDArray[np.bool_]) -> None:
         self._keys, self._codes = self._keys[kept], self._codes[kept]
         self._scales, self._arrived = self._scales[kept], self._arrived[kept]
-
-
-def _keys(pixels: LabelPixels) -> NDArray[np.int64]:
-    """Return a number for each pixel; rows and columns are a few million at most."""
-    return (pixels.zone << 48) + ((pixels.row + _OFFSET) << 24) + pixels.col + _OFFSET
 
 
 def _some(pixels: LabelPixels, chosen: NDArray[np.bool_]) -> LabelPixels:

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import colorsys
-import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Dict, List, Optional, Sequence, Tuple
@@ -14,14 +12,9 @@ from ..errors import LabelsUnreadable, NoLabels
 from ..io import polygons, vectors
 from ..io.vectors import Feature, Features, Skipped
 from ..values import LandClass
+from .class_colors import filled, is_color
 
 MAX_CLASSES = 65_535
-
-PALETTE = (
-    "#1b7837", "#e6ab02", "#d95f02", "#4a90d9", "#7570b3", "#e7298a", "#66a61e", "#a6761d",
-    "#666666", "#1f3b73", "#f4c7a1", "#8dd3c7", "#bc80bd", "#fb8072", "#b3de69", "#80b1d3",
-)  # fmt: skip
-"""Colours of classes that bring none, in the order of their ids."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +50,8 @@ def load_labels(path: str, class_field: str, layer: Optional[str] = None) -> Lab
     """Return the labels of a vector file: all layers that have the field, or one layer.
 
     Classes are those of the file's `classes` table where it is a label store of ours; else the
-    field's values in ascending order, with the ids 1, 2, … and colours of the palette. A class that
-    has a single feature of several parts (a dissolved layer) has each part as a label.
+    field's values in ascending order, with the ids 1, 2, …. Those without a colour get one that no
+    other has. A class that has a single feature of several parts (a dissolved layer) has each part as a label.
     Raises: LabelsUnreadable, FieldMissing, NoLabels.
     """
     features = vectors.read_features(path, class_field, layer)
@@ -83,8 +76,7 @@ def _classes(path: str, features: Features) -> Tuple[Tuple[LandClass, ...], List
     if known and not 1 <= min(known) <= max(known) <= MAX_CLASSES:
         reason = f"its classes have ids from {min(known)} to {max(known)}, not 1 to {MAX_CLASSES:,}"
         raise LabelsUnreadable(path, reason)
-    classes = tuple(_coloured(land_class) for land_class in known.values())
-    return classes, [
+    return _coloured(tuple(known.values())), [
         by_name[name_of(feature.value)] if number is None else number
         for feature, number in zip(features.items, ids)
     ]
@@ -111,19 +103,10 @@ def _order(value: vectors.Value) -> Tuple[bool, float, str]:
     return False, float(value), ""
 
 
-def _coloured(land_class: LandClass) -> LandClass:
-    if re.fullmatch(r"#[0-9a-fA-F]{6}", land_class.color):
-        return land_class
-    return replace(land_class, color=palette_color(land_class.id))
-
-
-def palette_color(number: int) -> str:
-    """Return the colour of a class that brings none, by its id (1, 2, …)."""
-    if number <= len(PALETTE):
-        return PALETTE[number - 1]
-    hue = number * 0.618034 % 1  # the golden section never comes near where it was
-    channels = colorsys.hsv_to_rgb(hue, 0.5 + number % 3 * 0.2, 0.9 - number % 2 * 0.25)
-    return "#" + "".join(f"{round(255 * channel):02x}" for channel in channels)
+def _coloured(classes: Tuple[LandClass, ...]) -> Tuple[LandClass, ...]:
+    """Give each class a colour that brings none."""
+    colors = filled([each.color if is_color(each.color) else "" for each in classes])
+    return tuple(replace(each, color=color) for each, color in zip(classes, colors))
 
 
 def _labels(features: Sequence[Feature], ids: Sequence[int]) -> Tuple[Label, ...]:

@@ -78,7 +78,10 @@ class LearningCurve:
 
     @property
     def verdict(self) -> str:
-        """Whether more labels `would`, `may` or would `hardly` help; `few`: nobody can tell."""
+        """Whether more labels `would`, `may` or would `hardly` help; `few`: nobody can tell.
+
+        They `may` where the gain is within its spread, so that nobody can tell either.
+        """
         if len(self.points) < 2:
             return "few"
         if self.gain > max(WORTH, self.doubt):
@@ -92,7 +95,8 @@ class LearningCurve:
         before, last = self.ends
         ends = {
             "would": "more labels would help.",
-            "may": "more labels may help.",
+            "may": "that is within the spread of the repeats, so it can't be told whether more "
+            "labels would help.",
             "hardly": "more labels of this kind would hardly help.",
         }
         return (

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Mapping, Optional, Sequence
 
 from ..errors import TooManyPolygons
-from ..io import files, vectorise
+from ..io import files, gpkg_place, vectorise
 from ..io.vectorise import PolygonLayer
 from ..progress import Report
 from ..values import LandClass
 from .mapping import Target
+
+TABLE = "polygons"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class StagedPolygons:
         """
         is_open = self.final.with_name(f"{self.final.name}-wal").exists()
         final = files.free_name(self.final) if is_open else self.final
+        gpkg_place.vacate(str(final))
         return str(files.publish(self.staged, final))
 
 
@@ -49,15 +52,16 @@ def draw(
 ) -> Drawn:  # fmt: skip
     """Write the areas of a map as polygons, a table per zone in the zone's CRS.
 
+    It is called `polygons`, and `polygons_utm30` and so on where there are several.
     Too many of them are told and not raised: the map itself is as it should be.
     Raises: NotWritable, DiskFull, Cancelled.
     """
     final = Path(out).absolute()
     staged = folder / final.name
-    stems = [final.stem] if len(source.paths) == 1 else [
-        f"{final.stem}_{path.stem.rpartition('_')[2]}" for path in source.paths
+    tables = [TABLE] if len(source.paths) == 1 else [
+        f"{TABLE}_{path.stem.rpartition('_')[2]}" for path in source.paths
     ]  # fmt: skip
-    layers = [PolygonLayer(name, path) for name, path in zip(stems, source.paths)]
+    layers = [PolygonLayer(name, path) for name, path in zip(tables, source.paths)]
     try:
         count = vectorise.polygonise(staged, layers, classes, tags, report=report)
     except TooManyPolygons as error:

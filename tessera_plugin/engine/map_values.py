@@ -13,6 +13,7 @@ from ..io import files
 from ..io.raster_classes import ClassCount
 from ..io.sources.base import FetchSummary
 from ..values import Access
+from .label_sets import LabelSet
 from .labels import Labels
 from .map_cleanup import CleanUp
 from .map_ground import Area
@@ -47,7 +48,8 @@ class ClassifyRequest:
     labels: Optional[Labels] = None
     """What the head learnt from: a head doesn't carry them, novelty is measured from them."""
     label_year: int = 0
-    """The year whose embeddings the labels are looked up in; 0 for the head's first."""
+    """The year whose embeddings the labels are looked up in; 0 for the years of the head that none
+    of the further labels are of, each of all where that leaves none."""
     uncertain_below: int = 0
     """Percent: pixels whose best class is less probable are of a class `Uncertain`; 0 for none."""
     clean_up: CleanUp = field(default_factory=CleanUp)
@@ -56,11 +58,19 @@ class ClassifyRequest:
     """The cleaned map's `.tif`; `MAP_clean.tif` without it."""
     polygons_out: Optional[str] = None
     """A `.gpkg` with the areas of the map as polygons, of the cleaned one if there is one."""
+    more_labels: Tuple[LabelSet, ...] = ()
+    """Further labels that the head learnt, of other years or files; their year as `label_year`."""
 
     def __post_init__(self) -> None:
         check_percent(self.uncertain_below)
         if self.novelty_out and self.labels is None:
             raise LabelsNeeded
+
+    @property
+    def label_sets(self) -> Tuple[LabelSet, ...]:
+        """All labels, each with the year they are looked up in."""
+        first = () if self.labels is None else (LabelSet(self.labels, self.label_year),)
+        return (*first, *self.more_labels)
 
     @property
     def clean_path(self) -> Optional[str]:
@@ -104,6 +114,8 @@ class ClassifyResult:
     polygon_count: int = 0
     polygons_refused: Optional[TooManyPolygons] = None
     """Why there are none although they were asked for."""
+    unusable_polygons: int = 0
+    """Polygons of the area that are not mapped: broken beyond mending, or without an inside."""
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ from ..errors import DiskFull, NotWritable, TesseraError
 from ..progress import Report, part, silent
 from . import catalog
 from .classify import classify, novelty_from
-from .grid import check_size
 from .heads.storage import load
-from .map_ground import ground_of
+from .map_ground import check_area, ground_of
 from .map_values import ClassifyRequest, StagedMap, beside
 
 _LABELS_SHARE = 0.05
@@ -44,8 +43,9 @@ def classify_years(
     """
     head = load(request.head_path)
     dataset = catalog.dataset(head.dataset, request.access.stores)
-    ground = ground_of(request.extent, part(report, 0.0, _POLYGONS_SHARE))
-    check_size(ground.windows, request.limit_px, head.depth)
+    of_ground = part(report, 0.0, _POLYGONS_SHARE)
+    ground = ground_of(request.extent, part(of_ground, 0.0, 0.5))
+    check_area(ground, request.limit_px, head.depth, part(of_ground, 0.5, 1.0))
     for year in years:
         catalog.check_year(dataset, year)
     start, novelty = _POLYGONS_SHARE, None

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import HeadMismatch, ModelUnusable
 from ..values import LandClass
+from .class_colors import filled
 from .heads.base import MAX_CLASS_ID
 
 KEY = "tessera_head"
@@ -208,9 +209,9 @@ def _classes(said: Any, outputs: int, stem: str) -> Tuple[LandClass, ...]:  # no
         other = names[0] if len(names) == 2 else f"not {name}"
         return LandClass(1, other, OTHER), LandClass(2, name, COLORS[0])
     names = names if len(names) == outputs else [f"class {n + 1}" for n in range(outputs)]
+    colors = filled([""] * outputs, palette=COLORS)
     numbered = tuple(
-        LandClass(number + 1, name, COLORS[number % len(COLORS)])
-        for number, name in enumerate(names)
+        LandClass(number, name, color) for number, (name, color) in enumerate(zip(names, colors), 1)
     )
     return _as_said(said, numbered)
 

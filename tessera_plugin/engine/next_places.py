@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple
+from typing import Optional, Tuple
 
 import numpy as np
 
@@ -15,20 +15,16 @@ from ..values import Access, Extent
 from .embeddings import cached_source
 from .grid import measure, windows_of
 from .heads.base import Head
+from .labels import Labels
+from .near_labels import LonLat, NearLabels
 from .novelty import Novelty
 from .places import Candidates, Place, choose, score_of
 from .samples import Samples
-from .spacing import in_space
-from .suggest import find_places, finder_of
+from .suggest import find_candidates, finder_of
 from .view_cells import SomeCells
 
 NEAR_PX = 2_000_000
 """Extents of more pixels are looked at where there is a cell in memory only."""
-
-APART_M = 30.0
-"""Closer to a place that is not wanted, another one isn't either."""
-
-LonLat = Tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +37,10 @@ class NextRequest:
     extent: Extent
     access: Access
     year: int
+    labels: Optional[Labels] = None
+    """What there is by now: near a label no other place helps much."""
     avoid: Tuple[LonLat, ...] = ()
-    """Places that the person does not want to see again."""
+    """Places that the person does not want to see again, nor what is near them."""
     count: int = 12
     seed: int = 0
 
@@ -60,37 +58,28 @@ def next_places(
     head = request.head
     novelty = Novelty.of(request.samples, request.seed)
     windows = windows_of(request.extent)
-    wanted = request.count + len(request.avoid)
+    near = NearLabels.of(request.labels, {window.zone for window in windows}, request.avoid)
     if sum(window.pixels for window in windows) <= NEAR_PX:
         with cached_source(head.dataset, request.year, request.access, head.depth) as source:
-            found = find_places(
-                source, windows, head, novelty, count=wanted, report=part(report, 0.1, 1.0)
-            )
+            of_map = part(report, 0.1, 1.0)
+            candidates = find_candidates(source, windows, head, novelty, near=near, report=of_map)
     elif cells is None:
         size = measure(windows, head.depth)
         raise ExtentTooLarge(size.pixels, size.bytes, NEAR_PX)
     else:
-        found = _of_cells(cells, head, novelty, wanted)
-    if not found:
+        candidates = _of_cells(cells, head, novelty, near)
+    if not candidates.valid_px:
         raise NoValidEmbeddings(head.dataset, request.year, "nothing of it is in the cache")
-    return _away_from(request.avoid, found)[: request.count]
+    return choose(candidates, head, novelty, request.count)
 
 
-def _of_cells(cells: SomeCells, head: Head, novelty: Novelty, count: int) -> Tuple[Place, ...]:
-    if not len(cells.codes):
-        return ()
-    uncertain, novel = finder_of(head, novelty)(cells.codes, cells.scales)
-    candidates = Candidates(head.depth)
-    at = np.column_stack([cells.zone, cells.row, cells.col])
-    candidates.add(cells.codes, cells.scales, score_of(uncertain, novel), at, novel)
-    return choose(candidates, head, novelty, count)
-
-
-def _away_from(others: Sequence[LonLat], places: Sequence[Place]) -> Tuple[Place, ...]:
-    """Return the places that are not near any of the others."""
-    if not others:
-        return tuple(places)
-    here = in_space(np.array([(place.lon, place.lat) for place in places]))
-    there = in_space(np.array(others))
-    apart_m = np.linalg.norm(here[:, None] - there[None], axis=2).min(axis=1)
-    return tuple(place for place, metres in zip(places, apart_m) if metres >= APART_M)
+def _of_cells(cells: SomeCells, head: Head, novelty: Novelty, near: NearLabels) -> Candidates:
+    candidates = Candidates(head.depth, near)
+    candidates.valid_px = len(cells.codes)
+    free = ~near.covers(cells.zone, cells.row, cells.col)
+    if free.any():
+        codes, scales = cells.codes[free], cells.scales[free]
+        uncertain, novel = finder_of(head, novelty)(codes, scales)
+        at = np.column_stack([cells.zone, cells.row, cells.col])[free]
+        candidates.add(codes, scales, score_of(uncertain, novel), at, novel)
+    return candidates

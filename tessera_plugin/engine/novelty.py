@@ -23,7 +23,8 @@ from .samples import Samples
 from .similarity import products_of, unit
 
 MAX_REFERENCES = 512
-"""Labelled pixels that others are compared with: of more, as many are drawn evenly from the labels."""
+"""Labelled pixels that others are compared with: of more, as many are drawn evenly from the classes,
+and of each evenly from its labels."""
 
 FOLDS = 5
 CHUNK_PX = 4096
@@ -46,7 +47,7 @@ class Novelty:
     @classmethod
     def of(cls, samples: Samples, seed: int = 0) -> Novelty:
         """Return it of labelled pixels. Raises: TooFewLabels if they are all of one label."""
-        chosen = _evenly(samples.groups, seed)
+        chosen = _evenly(samples.class_ids, samples.groups, seed)
         groups = samples.groups[chosen]
         if len(np.unique(groups)) < 2:
             raise TooFewLabels(tuple((c.name, c.labels) for c in samples.report.classes), 1)
@@ -86,19 +87,25 @@ def _chord(cosine: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.sqrt(np.maximum(2 - 2 * cosine, 0)), np.float32)
 
 
-def _evenly(groups: NDArray[np.int64], seed: int) -> NDArray[np.intp]:
-    """Return rows to keep, at most MAX_REFERENCES: one of each label, then a second one, and so on."""
-    shuffled = np.random.default_rng(seed).permutation(len(groups))
-    by_label = shuffled[np.argsort(groups[shuffled], kind="stable")]
-    ordered = groups[by_label]
-    is_first = np.diff(ordered, prepend=ordered[0] - 1) != 0
-    first = np.flatnonzero(is_first)
-    turn = np.arange(len(groups)) - first[np.cumsum(is_first) - 1]
-    # labels take turns; in the last one those that come first in the shuffle
-    place = np.empty(len(groups), np.int64)
-    place[shuffled] = np.arange(len(groups))
-    kept = by_label[np.lexsort((place[by_label], turn))[:MAX_REFERENCES]]
-    return np.sort(kept)
+def _evenly(class_ids: NDArray[np.int64], groups: NDArray[np.int64], seed: int) -> NDArray[np.intp]:
+    """Return rows to keep, at most MAX_REFERENCES, but one of each class.
+
+    Classes take turns, so that none with few labels is forgotten; in a class its labels do, and which
+    pixel of a label is next is drawn.
+    """
+    drawn = np.random.default_rng(seed).permutation(len(groups))
+    order = drawn[np.lexsort((_turn(groups[drawn]), class_ids[drawn]))]
+    order = order[np.argsort(_turn(class_ids[order]), kind="stable")]
+    return np.sort(order[: max(MAX_REFERENCES, len(np.unique(class_ids)))])
+
+
+def _turn(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many equal ones come before each value (n,)."""
+    order = np.argsort(values, kind="stable")
+    _, first, sizes = np.unique(values[order], return_index=True, return_counts=True)
+    turn = np.empty(len(values), np.int64)
+    turn[order] = np.arange(len(values)) - np.repeat(first, sizes)
+    return turn
 
 
 def _folds(groups: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

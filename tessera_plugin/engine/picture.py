@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..values import Extent, State
+from ..values import EMBEDDED, Extent, State
 from .lattice import Bounds, Lattice, Screen
 
 if TYPE_CHECKING:
@@ -190,8 +190,6 @@ _LOOK_OF_STATE = {
     State.OUTSIDE: Look.OUTSIDE,
     State.PUBLISHED: Look.PUBLISHED,
 }
-_COMES = (State.VALID, State.PUBLISHED)
-"""States of which it matters whether the cache has them."""
 
 
 def of_coverage(coverage: Coverage, palette: Palette = COVERAGE_COLORS) -> Tuple[Picture, ...]:
@@ -199,7 +197,7 @@ def of_coverage(coverage: Coverage, palette: Palette = COVERAGE_COLORS) -> Tuple
     table = np.zeros((2, len(State), 4), np.uint8)
     for state, look in _LOOK_OF_STATE.items():
         table[:, state] = palette[look]
-        if state in _COMES:
+        if state in EMBEDDED:
             table[1, state] = palette[Look.CACHED]
     return tuple(
         Picture(part.zone, part.row, part.col, part.cell_px, _colored(part, table))
@@ -214,26 +212,13 @@ def _colored(part: CoveragePart, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def shares(coverage: Coverage) -> Dict[Look, float]:
-    """Return the share of the extent's pixels by look, together 1; what there is none of is left out.
-
-    How much of the valid ones is cached is told by the parts' cells.
-    """
-    result: Dict[Look, float] = {}
+    """Return the share of the extent's pixels by look, together 1; what there is none of is left out."""
+    found = dict.fromkeys(Look, 0)
     for state, pixels in coverage.counts.items():
-        cached = _cached_share(coverage.parts, state) if state in _COMES else 0.0
-        for look, share in ((Look.CACHED, cached), (_LOOK_OF_STATE[state], 1 - cached)):
-            if pixels and share:
-                result[look] = result.get(look, 0.0) + share * pixels / coverage.pixels
-    return result
-
-
-def _cached_share(parts: Sequence[CoveragePart], state: State) -> float:
-    cells = cached = 0
-    for part in parts:
-        of_state = part.states == state
-        cells += int(of_state.sum()) * part.cell_px**2
-        cached += int((of_state & part.cached).sum()) * part.cell_px**2
-    return cached / cells if cells else 0.0
+        cached = coverage.cached[state] if state in EMBEDDED else 0
+        found[Look.CACHED] += cached
+        found[_LOOK_OF_STATE[state]] += pixels - cached
+    return {look: pixels / coverage.pixels for look, pixels in found.items() if pixels}
 
 
 def premultiplied(rgba: Rgba) -> NDArray[np.uint32]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..io.projection import LONLAT, transform_points, zone_crs
 from ..values import BLOCK_PX, PIXEL_M, LandClass
 from .heads.base import Head
+from .near_labels import NearLabels
 from .novelty import Novelty
 from .percent_maps import Strip
 from .similarity import unit
@@ -86,12 +87,16 @@ class Place:
 class Candidates:
     """Collects the pixels with the highest scores, strip by strip, a bounded number of them.
 
-    The strips' first raster is uncertainty in percent, the second novelty in percent of the limit.
+    What is near labels is none of them. The strips' first raster is uncertainty in percent, the second novelty in percent of the limit.
     The score is the mean of both, over the 3 x 3 pixels around: a lone mixed pixel on a border is a
     bad place for a label.
     """
 
     depth: int
+    near: NearLabels = field(default_factory=NearLabels)
+    """What is taken already."""
+    valid_px: int = field(init=False, default=0)
+    """Valid pixels that were looked at, also those near labels."""
     codes: NDArray[np.int8] = field(init=False)
     scales: NDArray[np.float32] = field(init=False)
     scores: NDArray[np.float32] = field(init=False)
@@ -110,6 +115,8 @@ class Candidates:
         """Take the best cells of each block of a strip."""
         uncertain, novel = strip.values
         score = _smoothed(score_of(uncertain, novel), strip.valid)
+        score[self.near.mask(strip.window)] = -1
+        self.valid_px += int(strip.valid.sum())
         for block in strip.window.blocks():
             here = block.slices_in(strip.window)
             rows, cols = _best_cells(score[here])

@@ -10,6 +10,8 @@ from typing import Sequence, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .seams import Seam
+
 
 @dataclass(frozen=True, eq=False)
 class Patches:
@@ -33,15 +35,39 @@ def connected(mask: NDArray[np.bool_], seeds: Sequence[Tuple[int, int]]) -> NDAr
 
 def around(mask: NDArray[np.bool_], seeds: Sequence[Tuple[int, int]]) -> Patches:
     """Return the regions of a mask (H, W) that hold a seed (row, column)."""
-    starts, stops, width = _runs(mask)
-    regions = _regions(starts, stops, width)
-    places = np.array([row * width + col for row, col in seeds], np.int64)
-    run = np.searchsorted(starts, places, side="right") - 1
-    is_in = (run >= 0) & (places < stops[run]) if len(starts) else np.zeros(len(places), bool)
-    wanted = np.isin(regions, regions[run[is_in]])
-    sizes = np.bincount(regions[wanted], weights=(stops - starts)[wanted]).astype(np.int64)
-    filled = _filled(starts[wanted], stops[wanted], mask.shape[0], width)
-    return Patches(filled, np.sort(sizes[sizes > 0])[::-1], 0)
+    return around_all([mask], [seeds])[0]
+
+
+def around_all(
+    masks: Sequence[NDArray[np.bool_]],
+    seeds: Sequence[Sequence[Tuple[int, int]]],
+    seams: Sequence[Seam] = (),
+) -> Tuple[Patches, ...]:
+    """Return the regions of each mask (H, W) that hang together with a seed of any of them.
+
+    Seeds are (row, column) of their mask; over a seam regions of two masks hang together.
+    """
+    regions = [_Regions.of(mask) for mask in masks]
+    wanted = [np.zeros(len(each.starts), np.bool_) for each in regions]
+    for each, is_wanted, places in zip(regions, wanted, seeds):
+        at = each.at(np.array(places, np.int64).reshape(-1, 2))
+        is_wanted[at[at >= 0]] = True
+    bridges = []
+    for seam in seams:
+        (one, other), (here, there) = seam.windows, seam.pixels
+        ends = np.column_stack([regions[one].at(here), regions[other].at(there)])
+        ends = np.unique(ends[(ends >= 0).all(axis=1)], axis=0)
+        if len(ends):
+            bridges.append((wanted[one], wanted[other], *ends.T))
+    grows = True
+    while grows:
+        grows = False
+        for is_here, is_there, here, there in bridges:
+            reached = is_here[here] | is_there[there]
+            grows = grows or not (is_here[here] & is_there[there])[reached].all()
+            is_here[here[reached]] = True
+            is_there[there[reached]] = True
+    return tuple(each.patches(is_wanted) for each, is_wanted in zip(regions, wanted))
 
 
 def patches(mask: NDArray[np.bool_], least_px: int = 1, most: int = 0) -> Patches:
@@ -59,6 +85,42 @@ def patches(mask: NDArray[np.bool_], least_px: int = 1, most: int = 0) -> Patche
     wanted = is_kept[regions]
     filled = _filled(starts[wanted], stops[wanted], mask.shape[0], width)
     return Patches(filled, sizes[kept], len(large) - len(kept))
+
+
+@dataclass(frozen=True, eq=False)
+class _Regions:
+    """The regions of a mask as runs of pixels; a region has the number of its first run."""
+
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+    of_run: NDArray[np.int64]
+    """Which region each run is of."""
+    height: int
+    width: int
+    """Of the rows that runs are counted in: one more than the mask's."""
+
+    @classmethod
+    def of(cls, mask: NDArray[np.bool_]) -> _Regions:
+        starts, stops, width = _runs(mask)
+        return cls(starts, stops, _regions(starts, stops, width), len(mask), width)
+
+    def at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the region at each place (n, 2): row and column; -1 where there is none."""
+        if not len(self.starts):
+            return np.full(len(places), -1)
+        row, col = places.T
+        flat = row * self.width + col
+        run = np.searchsorted(self.starts, flat, side="right") - 1
+        inside = (run >= 0) & (flat < self.stops[run]) & (col >= 0) & (col < self.width)
+        return np.where(inside, self.of_run[run], -1)
+
+    def patches(self, is_wanted: NDArray[np.bool_]) -> Patches:
+        """Return some of the regions, by number, the largest first."""
+        chosen = is_wanted[self.of_run]
+        starts, stops = self.starts[chosen], self.stops[chosen]
+        sizes = np.bincount(self.of_run[chosen], weights=stops - starts).astype(np.int64)
+        filled = _filled(starts, stops, self.height, self.width)
+        return Patches(filled, np.sort(sizes[sizes > 0])[::-1], 0)
 
 
 def _filled(

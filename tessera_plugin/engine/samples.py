@@ -10,22 +10,22 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Iterator, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import NoLabels, NoUsableLabels
-from ..io import polygons
-from ..io.polygons import ZonePolygon
+from ..errors import NoUsableLabels
 from ..io.sources.base import EmbeddingSource
 from ..io.vectors import Skipped
 from ..progress import Report, silent
 from ..progress import part as share_of
 from ..values import BLOCK_PX, LandClass, State, Window
 from .embeddings import valid_mask
+from .ground import Ground, place_numbers, units_of
 from .heads.background import Background
-from .labels import Label, Labels, load_labels, palette_color
+from .label_pixels import LabelPixels, SampleParams, label_pixels, scattered
+from .labels import Label, Labels, load_labels
 
 __all__ = [
     "Label",
@@ -37,7 +37,7 @@ __all__ = [
     "collect",
     "label_pixels",
     "load_labels",
-    "palette_color",
+    "scattered",
     "windows_of_pixels",
 ]
 
@@ -45,44 +45,6 @@ SPOT_PX = 8
 """Pixels of a square of this edge are fetched with what lies between them."""
 
 # --- values
-
-
-@dataclass(frozen=True)
-class SampleParams:
-    """How labels become pixels."""
-
-    max_px_per_polygon: int = 200
-    """Of a larger polygon so many pixels are chosen, evenly over its area."""
-    seed: int = 0
-    """Of that choice. The same polygon gives the same pixels, whatever other labels there are."""
-
-    def __post_init__(self) -> None:
-        if self.max_px_per_polygon < 1:
-            raise ValueError(f"a polygon gives at least 1 pixel, got {self.max_px_per_polygon}")
-
-
-@dataclass(frozen=True, eq=False)
-class LabelPixels:
-    """The pixels of labels, each once and with one class, before any embedding is known.
-
-    Shapes: all arrays (n,), by ascending label.
-    """
-
-    zone: NDArray[np.int64]
-    row: NDArray[np.int64]
-    col: NDArray[np.int64]
-    label: NDArray[np.int64]
-    """Index of the label in `Labels.items`."""
-    duplicate_px: int
-    """Further mentions of a pixel by labels of the same class; it is used once."""
-    conflicting_px: int
-    """Pixels with labels of several classes; left out."""
-    capped_polygons: int
-    """Polygons of which only a part of the pixels was chosen."""
-    small_polygons: int
-    """Polygons that hold no pixel centre; they have the pixel under their inner point."""
-    unplaced_labels: int
-    """Labels that have no place on the zone grids; left out."""
 
 
 @dataclass(frozen=True)
@@ -146,10 +108,12 @@ class Samples:
     row_years: Optional[NDArray[np.int64]] = None
     """Of each row, where there are several years; None: all are of `year`."""
     row_areas: Optional[NDArray[np.int64]] = None
-    """Which of `areas` each row lies in; None: nothing is known of areas."""
+    """Which of `areas` each row lies in, -1 for none; None: nothing is known of areas."""
     areas: Tuple[str, ...] = ()
     background: Optional[Background] = None
     """Pixels around the labels, without labels."""
+    ground: Optional[Ground] = None
+    """What the labels cover, by their numbers in `groups`; None: the pixels of the rows."""
 
     @property
     def year_of(self) -> NDArray[np.int64]:
@@ -160,6 +124,32 @@ class Samples:
     def years(self) -> Tuple[int, ...]:
         """The years there are rows of, ascending."""
         return tuple(np.unique(self.year_of).tolist())
+
+    @functools.cached_property
+    def units(self) -> NDArray[np.int64]:
+        """What a row must not be parted from by a test (n,): its label and those on its ground.
+
+        Of any year, for a place changes little. A unit has the number of its first label.
+        """
+        return units_of(self.present_ground, int(self.groups.max(initial=-1)) + 1)[self.groups]
+
+    @property
+    def present_ground(self) -> Ground:
+        """What the labels cover that have rows."""
+        if self.ground is None:
+            return Ground.of(np.column_stack([self.zone, self.row, self.col, self.groups]))
+        labels = int(max(self.groups.max(initial=-1), self.ground.claims[:, 3].max(initial=-1))) + 1
+        return self.ground.among(np.bincount(self.groups, minlength=labels) > 0)
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """A number for the place of each row (n,), whatever its year."""
+        return place_numbers(self.zone, self.row, self.col)
+
+    @property
+    def blocks(self) -> NDArray[np.int64]:
+        """A number for the block of the cache that each row lies in (n,)."""
+        return place_numbers(self.zone, self.row // BLOCK_PX, self.col // BLOCK_PX)
 
     def __post_init__(self) -> None:
         arrays: Tuple[NDArray[Any], ...] = (
@@ -178,178 +168,6 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.codes)
-
-
-# --- pixels
-
-
-@dataclass(frozen=True, eq=False)
-class _Area:
-    """The pixels chosen of a polygon."""
-
-    label: int
-    parts: Tuple[ZonePolygon, ...]
-    pixels: NDArray[np.int64]
-    """(n, 3): zone, row, column."""
-    total: int
-    """How many there were to choose from."""
-
-    @property
-    def is_capped(self) -> bool:
-        return self.total > len(self.pixels)
-
-
-def label_pixels(labels: Labels, params: SampleParams, report: Report = silent) -> LabelPixels:
-    """Return the pixels of labels on the zone grids.
-
-    A point gives the pixel that holds it. A polygon gives the pixels whose centre is inside, at
-    most `params.max_px_per_polygon`; where it holds no centre, the pixel under its inner point.
-    Raises: NoLabels if there is none.
-    """
-    if not labels.items:
-        raise NoLabels(labels.source)
-    points: List[Tuple[int, Optional[NDArray[np.float64]]]] = []
-    areas: List[_Area] = []
-    small = 0
-    for index, label in enumerate(labels.items):
-        tick = functools.partial(report, 0.9 * index / len(labels.items), "Placing labels")
-        tick()
-        if polygons.is_point(label.wkb):
-            points.append((index, polygons.points_of(label.wkb)))
-            continue
-        area = _area(index, polygons.zone_polygons(label.wkb, labels.crs), params, tick)
-        if area.total:
-            areas.append(area)
-        elif area.parts:
-            small += 1
-            points.append((index, polygons.inner_point(label.wkb)))
-    claims = np.concatenate([_claims(points, labels.crs), *map(_claims_of_area, areas)])
-    return _settled(labels, claims, areas, small)
-
-
-def _area(
-    label: int, parts: Tuple[ZonePolygon, ...], params: SampleParams, tick: Callable[[], None]
-) -> _Area:
-    """Choose the pixels of a polygon: those with the smallest scattered numbers."""
-    kept = np.empty((0, 3), np.int64)
-    total = 0
-    for part in parts:
-        for window in part.windows():
-            tick()
-            rows, cols = np.nonzero(part.mask(window))
-            total += len(rows)
-            zones = np.full(len(rows), part.zone)
-            found = np.column_stack([zones, rows + window.row, cols + window.col])
-            kept = _fewest(np.concatenate([kept, found]), params)
-    return _Area(label, parts, kept, total)
-
-
-def _fewest(pixels: NDArray[np.int64], params: SampleParams) -> NDArray[np.int64]:
-    limit = params.max_px_per_polygon
-    if len(pixels) <= limit:
-        return pixels
-    chosen = np.argpartition(scattered(pixels, params.seed), limit)[:limit]
-    fewest: NDArray[np.int64] = pixels[chosen]
-    return fewest
-
-
-def scattered(pixels: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
-    """Return a number per pixel that looks random and is the same on every machine, (n,).
-
-    Choosing by it needs neither all pixels at once nor a fixed order of them.
-    Source: the finaliser of splitmix64 (Steele, Lea and Flood, 2014), a bijection of 64 bits.
-    """
-    zone, row, col = pixels.astype(np.uint64).T  # negative rows wrap around
-    word = np.uint64(0xFFFFFFFF)
-    mixed = _mixed((row & word) << np.uint64(32) | (col & word))
-    result: NDArray[np.uint64] = _mixed(mixed ^ _mixed(zone + np.uint64(seed % 2**58 * 64)))
-    return result
-
-
-def _mixed(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    z = z + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-def _claims(
-    points: Sequence[Tuple[int, Optional[NDArray[np.float64]]]], crs: str
-) -> NDArray[np.int64]:
-    """Return the pixels under points (n, 4): zone, row, column, label."""
-    known = [(index, xy) for index, xy in points if xy is not None and len(xy)]
-    if not known:
-        return np.empty((0, 4), np.int64)
-    label = np.repeat([index for index, _ in known], [len(xy) for _, xy in known])
-    zone, row, col = polygons.pixels_of_points(np.concatenate([xy for _, xy in known]), crs)
-    return np.column_stack([zone, row, col, label])[zone > 0]
-
-
-def _claims_of_area(area: _Area) -> NDArray[np.int64]:
-    return np.column_stack([area.pixels, np.full(len(area.pixels), area.label)])
-
-
-def _settled(
-    labels: Labels, claims: NDArray[np.int64], areas: Sequence[_Area], small: int
-) -> LabelPixels:
-    """Return each pixel once, without those that labels of several classes claim."""
-    claims = claims[np.lexsort(claims.T[::-1])]  # by zone, row, column, label
-    class_of = np.array([label.class_id for label in labels.items])
-    classes = class_of[claims[:, 3]]
-    changes = np.any(np.diff(claims[:, :3], axis=0) != 0, axis=1)
-    is_first = np.concatenate([np.ones(min(len(claims), 1), bool), changes])
-    pixel = np.cumsum(is_first) - 1
-    # class of a pixel's first claim against that of every further one
-    conflicting = _marked(pixel, classes != classes[is_first][pixel])
-    conflicting |= _marked(pixel, _contested(claims, classes, areas, class_of))
-    kept = claims[is_first & ~conflicting]
-    kept = kept[np.argsort(kept[:, 3], kind="stable")]
-    zone, row, col, label = np.ascontiguousarray(kept.T)
-    return LabelPixels(
-        zone, row, col, label,
-        duplicate_px=int(np.sum(~is_first & ~conflicting)),
-        conflicting_px=int(np.sum(is_first & conflicting)),
-        capped_polygons=sum(area.is_capped for area in areas),
-        small_polygons=small,
-        unplaced_labels=len(labels.items) - len(np.unique(claims[:, 3])),
-    )  # fmt: skip
-
-
-def _marked(pixel: NDArray[np.int64], bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return for each claim whether any claim on the same pixel is bad."""
-    return np.bincount(pixel, weights=bad)[pixel] > 0 if len(pixel) else bad
-
-
-def _contested(
-    claims: NDArray[np.int64],
-    classes: NDArray[np.int64],
-    areas: Sequence[_Area],
-    class_of: NDArray[np.int64],
-) -> NDArray[np.bool_]:
-    """Return which claims lie in a polygon of another class that did not choose that pixel.
-
-    The claims are in the order of zone and row.
-    """
-    bad = np.zeros(len(claims), bool)
-    places = _place(claims[:, 0], claims[:, 1])
-    for area in areas:
-        if not area.is_capped:
-            continue  # it claims every pixel of its own
-        for zone_polygon in area.parts:
-            for window in zone_polygon.windows():
-                ends = _place(np.array(window.zone), np.array([window.row, window.stop_row]))
-                first, stop = np.searchsorted(places, ends)
-                row, col = claims[first:stop, 1] - window.row, claims[first:stop, 2] - window.col
-                rivals = classes[first:stop] != class_of[area.label]
-                near = np.flatnonzero(rivals & (col >= 0) & (col < window.width))
-                if len(near):
-                    bad[first + near] |= zone_polygon.mask(window)[row[near], col[near]]
-    return bad
-
-
-def _place(zone: NDArray[np.int64], row: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return one number that orders by zone, then row; rows are a few million at most."""
-    return zone * 2**32 + row
 
 
 # --- windows and the matrix
@@ -423,6 +241,7 @@ def matrix_of(
         pixels.zone[valid], pixels.row[valid], pixels.col[valid],
         labels.classes, told, dataset, year,
         keys=tuple(label.key for label in labels.items),
+        ground=pixels.ground,
     )  # fmt: skip
 
 

@@ -25,7 +25,8 @@ from .embeddings import over_extent, valid_mask
 from .explore import sample
 from .grid import centre_zone, windows_of
 from .percent_maps import NamedRaster, Strip, outs_of, published, write
-from .regions import connected
+from .regions import around_all
+from .seams import seams_between
 from .similarity import References, centre_of, to_percent
 
 LonLat = Tuple[float, float]
@@ -152,14 +153,17 @@ def _areas(
     masks: _Masks, spots: Sequence[Window], request: SimilarRequest
 ) -> Tuple[List[Outline], int]:
     """Return the polygons of what is like enough, and its pixels."""
+    windows = [masks.windows[number] for number in masks.of]
+    inside = list(masks.of.values())
+    if request.only_connected:
+        places = [
+            [(s.row - window.row, s.col - window.col) for s in spots if s.intersection(window)]
+            for window in windows
+        ]
+        inside = [each.mask for each in around_all(inside, places, seams_between(windows))]
     found: List[Outline] = []
-    for number, mask in masks.of.items():
-        window = masks.windows[number]
-        inside = mask
-        if request.only_connected:
-            here = [spot for spot in spots if spot.intersection(window)]
-            inside = connected(mask, [(s.row - window.row, s.col - window.col) for s in here])
-        found += outlines.outlines(inside, window)
+    for mask, window in zip(inside, windows):
+        found += outlines.outlines(mask, window)
     return found, sum(each.pixels for each in found)
 
 

@@ -21,7 +21,8 @@ from .embeddings import cached_source, valid_mask
 from .explore import nothing_in_cache
 from .grid import check_size, windows_of
 from .picture import Color, Picture
-from .regions import around, patches
+from .regions import around_all, patches
+from .seams import Seam, seams_between
 from .similar_map import LonLat, codes_at, pixels_of
 from .similarity import NODATA, STEPS, References, SimilarPixels, centre_of
 from .zones import own_pixels, strips
@@ -80,6 +81,8 @@ class SimilarView:
     """(D,), the mean direction of the place: with more references it is to stay the same."""
     valid_px: int
     pixels: int
+    seams: Tuple[Seam, ...] = ()
+    """Where the parts meet: what hangs together goes on there."""
 
     def start_percent(self) -> float:
         """Return a threshold to begin with: what parts the pixels around the references best."""
@@ -90,18 +93,21 @@ class SimilarView:
 
     def grow(self, growth: Growth, report: Report = silent) -> GrownSet:
         """Return the set of similar pixels. Raises: Cancelled."""
-        masks, count, left_out, pixels = [], 0, 0, 0
+        masks = []
         for number, each in enumerate(self.parts):
-            report(number / len(self.parts), "similarity")
-            mask = each.grow(growth.threshold_percent, only_connected=False)
-            if growth.only_connected:
-                found = around(mask, each.places)
-            else:
-                found = patches(mask, growth.least_px, growth.most_patches)
-            masks.append((each.window, found.mask))
-            count, left_out = count + len(found.sizes), left_out + found.left_out
-            pixels += int(found.sizes.sum())
-        return GrownSet(tuple(masks), pixels, count, left_out)
+            report(0.5 * number / len(self.parts), "similarity")
+            masks.append(each.grow(growth.threshold_percent, only_connected=False))
+        report(0.5, "similarity")
+        if growth.only_connected:
+            found = around_all(masks, [each.places for each in self.parts], self.seams)
+        else:
+            found = tuple(patches(mask, growth.least_px, growth.most_patches) for mask in masks)
+        return GrownSet(
+            tuple((each.window, one.mask) for each, one in zip(self.parts, found)),
+            pixels=sum(int(each.sizes.sum()) for each in found),
+            patches=sum(len(each.sizes) for each in found),
+            left_out=sum(each.left_out for each in found),
+        )
 
     def heat(self, stops: Sequence[Tuple[float, str]]) -> Tuple[Picture, ...]:
         """Return likeness in colours; `stops` are percents, ascending, and colours (`#rrggbb`)."""
@@ -194,7 +200,8 @@ def similar_view_from(
         valid_px += int((likeness != NODATA).sum())
         mine = sorted((row, col) for zone, row, col in seeds if zone == window.zone)
         parts.append(SimilarPixels(window, likeness, tuple(mine)))
-    return SimilarView(request, tuple(parts), centre, valid_px, sum(w.pixels for w in windows))
+    pixels, seams = sum(window.pixels for window in windows), seams_between(windows)
+    return SimilarView(request, tuple(parts), centre, valid_px, pixels, seams)
 
 
 def centre_in(

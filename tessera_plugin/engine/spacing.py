@@ -36,10 +36,10 @@ EARTH_M = 6_371_000.0
 
 @dataclass(frozen=True, eq=False)
 class LabelPlaces:
-    """Where labels are; g of them."""
+    """Where labels are; g of them. Those on the same ground are one."""
 
     names: NDArray[np.int64]
-    """(g,), the numbers in `Samples.groups`."""
+    """(g,), the numbers in `Samples.units`."""
     of_row: NDArray[np.int64]
     """(n,), which of them a row is of."""
     zone: NDArray[np.int64]
@@ -78,7 +78,7 @@ class BlockSize:
 def label_places(samples: Samples, y: NDArray[np.int64]) -> LabelPlaces:
     """Return where the labels of samples are. Shapes: y (n,), index of a row's class."""
     names, first, of_row, sizes = np.unique(
-        samples.groups, return_index=True, return_inverse=True, return_counts=True
+        samples.units, return_index=True, return_inverse=True, return_counts=True
     )
     return LabelPlaces(
         names, of_row, samples.zone[first],

@@ -25,6 +25,7 @@ from .heads.base import Head
 from .heads.storage import load
 from .label_novelty import novelty_of, samples_of
 from .map_outputs import margin
+from .near_labels import NearLabels
 from .novelty import Novelty
 from .percent_maps import Finder, NamedRaster, outs_of, published, scan, write
 from .places import Candidates, Place, choose
@@ -50,7 +51,7 @@ class SuggestRequest:
 
     head_path: str
     labels: Labels
-    """What there is already: places like these are no news."""
+    """What there is already: places like these are no news, and none of them is near one."""
     year: int
     extent: Extent
     access: Access
@@ -135,7 +136,8 @@ def suggest_from(
             raise nothing_valid(head.dataset, request.year, summary)
         tags = {**source_tags(source, request.access, summary), "TESSERA_HEAD_ID": head.id,
                 "TESSERA_NOVELTY_LIMIT": f"{novelty.limit:.6f}"}  # fmt: skip
-        candidates = Candidates(source.depth)
+        near = NearLabels.of(request.labels, {window.zone for window in windows})
+        candidates = Candidates(source.depth, near)
         valid_px = write(
             source, outs, finder_of(head, novelty), tags, part(report, share, 1.0),
             names=["uncertainty, percent", "novelty, percent of the limit"], listener=candidates,
@@ -156,19 +158,38 @@ def find_places(
     novelty: Novelty,
     *,
     count: int,
+    near: Optional[NearLabels] = None,
     report: Report = silent,
 ) -> Tuple[Place, ...]:
     """Return places worth a label from what is in the cache; nothing is fetched or written.
 
+    None of them is where `near` says. Raises: HeadMismatch, Cancelled.
+    """
+    candidates = find_candidates(source, windows, head, novelty, near=near, report=report)
+    return choose(candidates, head, novelty, count)
+
+
+def find_candidates(
+    source: EmbeddingSource,
+    windows: Sequence[Window],
+    head: Head,
+    novelty: Novelty,
+    *,
+    near: Optional[NearLabels] = None,
+    report: Report = silent,
+) -> Candidates:
+    """Return what places can be chosen from: of what is in the cache, not what is near labels.
+
     Raises: HeadMismatch, Cancelled.
     """
     head.check(source.dataset.key, source.depth)
-    candidates, finder = Candidates(source.depth), finder_of(head, novelty)
+    candidates = Candidates(source.depth, near or NearLabels())
+    finder = finder_of(head, novelty)
     for number, window in enumerate(windows):
         of_zone = part(report, number / len(windows), (number + 1) / len(windows))
         for strip in scan(source, window, finder, of_zone, clip=len(windows) > 1):
             candidates(strip)
-    return choose(candidates, head, novelty, count)
+    return candidates
 
 
 def finder_of(head: Head, novelty: Novelty) -> Finder:

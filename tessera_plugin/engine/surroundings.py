@@ -58,8 +58,10 @@ def background_of(
 
 
 def _some_blocks(samples: Samples, seed: int) -> List[Window]:
-    places = np.column_stack([samples.zone, samples.row // BLOCK_PX, samples.col // BLOCK_PX])
-    places = np.unique(places, axis=0)
+    _, at = np.unique(samples.blocks, return_index=True)  # ascending, as zone, row and column are
+    places = np.column_stack(
+        [samples.zone[at], samples.row[at] // BLOCK_PX, samples.col[at] // BLOCK_PX]
+    )
     if len(places) > MOST_BLOCKS:
         some = np.random.default_rng(seed).choice(len(places), MOST_BLOCKS, replace=False)
         places = places[np.sort(some)]

@@ -29,13 +29,15 @@ from ..io import files
 from ..io.sources.base import FetchSummary
 from ..progress import Report, part, silent
 from ..values import Access
-from .accuracy import Accuracy, assess, split
+from .accuracy import Accuracy, assess
 from .calibration import Calibration, HeldOut, calibrate, held_out_of
+from .dealing import Fold, divided, pinned_folds, without_tested_ground
 from .exchange import needed
 from .fitting import BY_TORCH, UNGUIDED_EPOCHS, Epoch, Fitted, OnEpoch, Trainer, standardisation
-from .folds import Folds, ValidationParams, against, make_folds, pinned_folds
+from .folds import Folds, ValidationParams, make_folds
 from .heads.base import Head, identify
 from .heads.storage import save
+from .independent import against
 from .label_sets import LabelSet, Where, gather, with_common_classes
 from .labels import Labels
 from .samples import SampleParams, SampleReport, Samples
@@ -196,8 +198,9 @@ def fit_at_once(samples: Samples, params: TrainParams, report: Report = silent) 
     trainer = Trainer.of(samples, params, None)
     if len(trainer.classes) < LEAST_CLASSES:
         raise TooFewLabels(tuple((row.name, row.labels) for row in samples.report.classes), 1)
-    fitted = trainer.fit(np.arange(len(samples)), report)
-    return _head(trainer, fitted, {"refitted": False, "accuracy_from": None}, None)
+    everything = np.arange(len(samples))
+    fitted = trainer.fit(everything, report)
+    return _head(trainer, fitted, everything, {"refitted": False, "accuracy_from": None})
 
 
 def fit_and_ask(
@@ -214,13 +217,15 @@ def fit_and_ask(
     started = time.monotonic()
     check_counts([(row.name, row.labels) for row in samples.report.classes])
     trainer = Trainer.of(samples, params, worker)
-    train_rows, test_rows = split(trainer.y, samples.groups, params.test_share, params.seed)
+    train_rows, test_rows = divided(trainer.y, samples.units, params.test_share, params.seed)
+    train_rows = without_tested_ground(samples, Fold("share", train_rows, test_rows)).train
     refits = params.refit and len(test_rows) > 0
     fitted = trainer.fit(train_rows, part(report, 0.0, 0.6 if refits else 1.0), on_epoch)
     answers = _asked(trainer, fitted, test_rows) if len(test_rows) else None
     held_out = _held_out(trainer, fitted, train_rows, test_rows)
+    learnt = np.arange(len(trainer.y)) if refits else train_rows
     if refits:
-        fitted = trainer.refit(fitted, np.arange(len(trainer.y)), part(report, 0.6, 1.0))
+        fitted = trainer.refit(fitted, learnt, part(report, 0.6, 1.0))
     calibration = calibrate(held_out, params.seed) if held_out is not None else None
     story = {
         "refitted": refits,
@@ -228,7 +233,8 @@ def fit_and_ask(
         "seconds": round(time.monotonic() - started, 3),
     }
     accuracy = _judged(trainer, answers) if answers is not None else None
-    return _head(trainer, fitted, story, accuracy, calibration), answers
+    head = _head(trainer, fitted, learnt, story, accuracy=accuracy, calibration=calibration)
+    return head, answers
 
 
 def fit_on_folds(
@@ -258,7 +264,8 @@ def fit_on_folds(
         "seconds": round(time.monotonic() - started, 3),
     }
     calibration = validation.calibration if params.calibrate else None
-    return _head(trainer, fitted, story, validation.pooled, calibration), validation
+    head = _head(trainer, fitted, rows, story, accuracy=validation.pooled, calibration=calibration)
+    return head, validation
 
 
 def check_counts(counts: Sequence[Tuple[str, int]]) -> None:
@@ -298,22 +305,25 @@ def _held_out(
         if not len(test_rows):
             return None
         said = trainer.logits(fitted, test_rows)
-        return held_out_of((test_rows,), (said,), trainer.y, samples.groups)
+        return held_out_of((test_rows,), (said,), trainer.y, samples.units)
     rows = np.arange(len(trainer.y)) if params.refit else train_rows
-    folds = pinned_folds(trainer.y, samples.groups, rows, CALIBRATION_FOLDS, params.seed)
+    folds = pinned_folds(trainer.y, samples.units, rows, CALIBRATION_FOLDS, params.seed)
     if not folds:
         return None
     said_by = tuple(trainer.logits(trainer.fit(f.train, silent), f.test) for f in folds)
-    return held_out_of(tuple(f.test for f in folds), said_by, trainer.y, samples.groups)
+    return held_out_of(tuple(f.test for f in folds), said_by, trainer.y, samples.units)
 
 
 def _head(
     trainer: Trainer,
     fitted: Fitted,
+    learnt: NDArray[np.int64],
     story: Mapping[str, object],
-    accuracy: Optional[Accuracy],
+    *,
+    accuracy: Optional[Accuracy] = None,
     calibration: Optional[Calibration] = None,
 ) -> Head:
+    """Return the head of a training; what it says of its years and areas is what it learnt."""
     params, samples = trainer.params, trainer.samples
     arrays = {"mean": fitted.mean, "std": fitted.std, **fitted.weights}
     temperature = calibration.temperature if calibration else 1.0
@@ -324,7 +334,7 @@ def _head(
         "pixels": report.pixels,
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "classes": [dataclasses.asdict(row) for row in report.classes],
-        "areas": list(samples.areas),
+        "areas": _areas_of(samples, learnt),
     }
     return Head(
         id=identify(params.kind, trainer.classes, samples.dataset, arrays, temperature),
@@ -332,7 +342,7 @@ def _head(
         classes=trainer.classes,
         dataset=samples.dataset,
         depth=samples.codes.shape[1],
-        years=samples.years,
+        years=tuple(np.unique(samples.year_of[learnt]).tolist()),
         mean=fitted.mean,
         std=fitted.std,
         weights=fitted.weights,
@@ -347,6 +357,13 @@ def _head(
     )  # fmt: skip
 
 
+def _areas_of(samples: Samples, rows: NDArray[np.int64]) -> List[str]:
+    """Return the names of the areas that rows lie in."""
+    if samples.row_areas is None:
+        return []
+    return [samples.areas[index] for index in np.unique(samples.row_areas[rows]) if index >= 0]
+
+
 def _asked(trainer: Trainer, fitted: Fitted, rows: NDArray[np.int64]) -> Answers:
     """Return what a head says of rows it has not seen."""
     ids = np.array([land_class.id for land_class in trainer.classes], np.int64)
@@ -355,8 +372,8 @@ def _asked(trainer: Trainer, fitted: Fitted, rows: NDArray[np.int64]) -> Answers
 
 def _judged(trainer: Trainer, answers: Answers) -> Accuracy:
     samples, rows = trainer.samples, answers.rows
-    reference, groups = samples.class_ids[rows], samples.groups[rows]
-    return assess(reference, answers.predicted, trainer.classes, groups)
+    reference, groups, units = samples.class_ids[rows], samples.groups[rows], samples.units[rows]
+    return assess(reference, answers.predicted, trainer.classes, groups, units)
 
 
 def _origin(
@@ -387,13 +404,17 @@ def _counted(trainer: Trainer, rows: NDArray[np.int64]) -> List[Dict[str, object
 
 
 def _origin_of_folds(trainer: Trainer, folds: Folds) -> Dict[str, object]:
-    rows = np.concatenate([fold.test for fold in folds.items])
+    rows = folds.tested
     return {
         "scheme": folds.scheme,
         "folds": len(folds.items),
-        "test_labels": len(np.unique(trainer.samples.groups[rows])),
+        "test_labels": folds.tested_labels(trainer.samples),
         "test_pixels": len(rows),
         "untested_classes": _untested(trainer, rows),
+        "shared_labels": folds.shared_labels,
+        "unknown_labels": folds.unknown_labels,
+        "unknown_pixels": folds.unknown_px,
+        "unknown_classes": list(folds.unknown_classes),
     }
 
 

@@ -169,7 +169,7 @@ def tested(
         share = part(report, number / count, (number + 1) / count)
         share(0.0, f"Testing {kind}, {number + 1} of {count}")
         said.append(fit_predict(fold.train, fold.test, share))
-    held = held_out_of(tuple(f.test for f in folds.items), tuple(said), y, samples.groups)
+    held = held_out_of(tuple(f.test for f in folds.items), tuple(said), y, samples.units)
     result = _result(samples, kind, classes, folds, held)
     return replace(result, seconds=time.monotonic() - started)
 
@@ -184,10 +184,10 @@ def _result(
     ids = np.array([land_class.id for land_class in classes], np.int64)
     rows = np.concatenate([fold.test for fold in folds.items])
     predicted = ids[held.logits.argmax(axis=1)]
-    reference, groups = samples.class_ids[rows], samples.groups[rows]
+    reference, groups, units = samples.class_ids[rows], samples.groups[rows], samples.units[rows]
 
     def judged(mine: NDArray[np.bool_]) -> Accuracy:
-        return assess(reference[mine], predicted[mine], classes, groups[mine])
+        return assess(reference[mine], predicted[mine], classes, groups[mine], units[mine])
 
     names = [fold.name for fold in folds.items]
     parts = []

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ExtentTooLarge
+from ..io.projection import strip_limits
 from ..io.sources.base import Picked
 from ..values import Extent, Window
 from . import grid
@@ -73,6 +74,8 @@ class ViewCells:
         self._pixels = np.zeros((0, 0), np.intp)
         self._lock = threading.Lock()
         self._turn = 0
+        self._is_clipped = False
+        """Whether each zone shows its own strip only."""
         self._step = 0
         """Every so many cells were read first."""
 
@@ -90,14 +93,20 @@ class ViewCells:
         seen = [_Seen.of(screen, _wider(each), strip=len(windows) > 1) for each in windows]
         places = _fitted([each for each in seen if each.lattices], self.depth)
         with self._lock:
+            self._is_clipped = len(windows) > 1
             self._hold(places)
             self._pixels = self._looked_up(places, view)
 
     def some(self, count: int, seed: int = 0) -> Optional[SomeCells]:
-        """Return a seeded choice of valid cells; None where there is none. From any thread."""
+        """Return a seeded choice of the valid cells in view; None where there is none.
+
+        Over a zone seam each cell is of its zone's own strip. From any thread.
+        """
         with self._lock:
             zones = list(self.zones.values())
-            valid = [np.flatnonzero(each.valid) for each in zones]
+            valid = [np.flatnonzero(each.valid & each.in_view) for each in zones]
+            if self._is_clipped:
+                valid = [_own(each, slots) for each, slots in zip(zones, valid)]
             total = sum(map(len, valid))
             if not total:
                 return None
@@ -332,6 +341,18 @@ def _look_up(
         index += slots[1]
         index += first
         np.copyto(out[top:bottom, view.left : view.right], index, where=is_inside)
+
+
+def _own(cells: ZoneCells, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return those of some cells whose pixels lie in the zone's own strip."""
+    if not len(slots):
+        return slots
+    rows, cols = cells.pixels_of(slots)
+    hull = Window.between(
+        cells.zone, int(rows.min()), int(cols.min()), int(rows.max()) + 1, int(cols.max()) + 1
+    )
+    first, stop = (limits[rows - hull.row] for limits in strip_limits(hull))
+    return np.asarray(slots[(cols >= first) & (cols < stop)], np.int64)
 
 
 def _gathered(

@@ -112,6 +112,13 @@ class ZoneCells:
         return found
 
     @property
+    def in_view(self) -> NDArray[np.bool_]:
+        """Which cells the view shows (R, C): there is room for some more around them."""
+        found = np.zeros(self.shape, np.bool_)
+        found[_index(self._slots(*self._numbers()))] = True
+        return found
+
+    @property
     def is_whole(self) -> bool:
         """Whether the cache was asked for every cell in view."""
         return bool(_taken(self.is_read, self._slots(*self._numbers())).all())

@@ -50,8 +50,10 @@ class AccuracyPlot(QLabel):
         self.setVisible(bool(self._points))
         self.setToolTip(
             "\n".join(
-                self.tr("{} labels per class: {} ± {}").format(
-                    each.labels_per_class, text.percent(each.mean, 1), text.percent(each.spread, 1)
+                self.tr("{} per class: {} ± {}").format(
+                    text.labels(each.labels_per_class),
+                    text.percent(each.mean, 1),
+                    text.percent(each.spread, 1),
                 )
                 for each in self._points
             )

@@ -62,7 +62,13 @@ class AccuracyView(QWidget):
             )
             return
         self.accuracyLabel.setText(
-            f"<b>{self._overall(accuracy, _validation(head))}</b><br>{self._figures(accuracy)}"
+            "<br>".join(
+                (
+                    f"<b>{self._overall(accuracy, _validation(head))}</b>",
+                    self._figures(accuracy, _validation(head)),
+                    *self._weights(accuracy),
+                )
+            )
         )
         self.refitLabel.setText(self._refit_text(head))
 
@@ -80,31 +86,61 @@ class AccuracyView(QWidget):
             text.percent(accuracy.overall, 1), text.percent(low), text.percent(high)
         )
 
-    def _figures(self, accuracy: Accuracy) -> str:
-        return self.tr("{} test pixels from {} labels · macro F1 {} · kappa {}").format(
-            text.count(accuracy.n),
-            text.count(accuracy.n_labels),
+    def _figures(self, accuracy: Accuracy, validation: Mapping[str, Any]) -> str:
+        """Return the figures of all that was tested, which the matrix shows too."""
+        tested = text.counted(accuracy.n, self.tr("{} test pixel"), self.tr("{} test pixels"))
+        figures = self.tr("{} from {} · macro F1 {} · kappa {}").format(
+            tested,
+            text.labels(accuracy.n_labels),
             _figure(accuracy.macro_f1),
             _figure(accuracy.kappa),
         )
+        if validation.get("spread") is None:
+            return figures
+        together = self.tr("All parts together, as in the matrix: {}").format(
+            text.percent(accuracy.overall, 1)
+        )
+        return f"{together} · {figures}"
+
+    def _weights(self, accuracy: Accuracy) -> List[str]:
+        """Return what is to be said of labels of unequal size; nothing where it changes nothing."""
+        told = []
+        if accuracy.differs_by_label:
+            words = self.tr("With each label counted once, whatever its size: {}.")
+            told.append(words.format(text.percent(accuracy.by_label, 1)))
+        if accuracy.rests_on_few:
+            words = self.tr(
+                "A few large labels, or places labelled several times, hold most of the test "
+                "pixels: this is only as sure as a test on {} of equal size. More, or smaller, "
+                "polygons make it surer."
+            )
+            told.append(words.format(text.labels(max(round(accuracy.n_effective), 1))))
+        return told
 
     def _show_calibration(self, head: Head) -> None:
         found = head.training.get("calibration")
         self.calibrationLabel.setVisible(isinstance(found, Mapping))
         if not isinstance(found, Mapping):
             return
-        self.calibrationLabel.setText(
-            self.tr(
-                "When it says {}, it was right in {} of cases: expected calibration error {} "
+        said, right = text.percent(found["confidence_after"]), text.percent(found["right"])
+        temperature = text.decimal(found["temperature"])
+        tested = head.accuracy.n_labels if head.accuracy is not None else 0
+        if found.get("n_labels", tested) == tested:
+            asked = self.tr("The same labels")
+        else:  # an instant head is quick to train: more labels are asked than the test holds out
+            asked = self.tr("{}, each held out in its turn").format(text.labels(found["n_labels"]))
+        before, after = found["ece_before"], found["ece_after"]
+        if before is None or after is None:
+            told = self.tr(
+                "{}: when it says {}, it was right in {} of cases. They are too few to tell the "
+                "calibration error (temperature {})."
+            ).format(asked, said, right, temperature)
+        else:
+            told = self.tr(
+                "{}: when it says {}, it was right in {} of cases. Expected calibration error {} "
                 "before calibration, {} after (temperature {})."
-            ).format(
-                text.percent(found["confidence_after"]),
-                text.percent(found["right"]),
-                text.decimal(found["ece_before"], 3),
-                text.decimal(found["ece_after"], 3),
-                text.decimal(found["temperature"], 2),
-            )
-        )
+            ).format(asked, said, right, text.decimal(before), text.decimal(after), temperature)
+        self.calibrationLabel.setText(told)
 
     def _refit_text(self, head: Head) -> str:
         trained = self.tr("{} head for {}, {}.").format(

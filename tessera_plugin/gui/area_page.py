@@ -16,7 +16,7 @@ from ..errors import ExtentInvalid, ExtentTooLarge, TesseraError
 from ..tasks import fetch_jobs, lookups, snapshot
 from ..tasks.session import Session
 from ..values import Extent, State
-from . import coverage_text, forms, messages, note, text
+from . import coverage_text, forms, messages, note, text, view_changes
 from .choice import EmbeddingsChoice
 from .coverage_view import CoverageView
 from .explore_offer import ExploreOffer
@@ -125,8 +125,8 @@ class AreaPage(QWidget):
         else:
             self._problem = None
             self.sizeLabel.setText(
-                self.tr("{} · {} pixels").format(
-                    text.area_km2(size.area_km2), text.count(size.pixels)
+                self.tr("{} · {}").format(
+                    text.area_km2(size.area_km2), text.counted_pixels(size.pixels)
                 )
             )
         self._coverage.look_again()
@@ -162,8 +162,7 @@ class AreaPage(QWidget):
         self._settle.timeout.connect(self.measure)
         iface, box = self._iface, self._session.box
         canvas = iface.mapCanvas()
-        self._links.connect(canvas.extentsChanged, self._settle.start)
-        self._links.connect(canvas.destinationCrsChanged, self._settle.start)
+        view_changes.follow_with_crs(self._links, canvas, self._settle.start)
         self._links.connect(canvas.layersChanged, self._settle.start)
         self._links.connect(self._session.settings_changed, self._settings_changed)
         self._links.connect(self._session.warm, self.measure)

@@ -253,14 +253,18 @@ class CacheDialog(QDialog):
         ]
         if result.damaged:
             told.append(
-                self.tr("{} damaged parts were left out; they are fetched again.").format(
-                    text.count(result.damaged)
+                text.counted(
+                    result.damaged,
+                    self.tr("{} damaged part was left out; it is fetched again."),
+                    self.tr("{} damaged parts were left out; they are fetched again."),
                 )
             )
         if result.left:
             told.append(
-                self.tr("{} files are still in the old folder, as they are in use.").format(
-                    text.count(len(result.left))
+                text.counted(
+                    len(result.left),
+                    self.tr("{} file is still in the old folder, as it is in use."),
+                    self.tr("{} files are still in the old folder, as they are in use."),
                 )
             )
         self._note.say(text.join(told), note.WARNING if result.left else note.SUCCESS)

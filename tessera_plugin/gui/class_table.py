@@ -80,7 +80,7 @@ class ClassTable(ColorTable):
         for row, each in enumerate(classes):
             self._show_class(row, each)
             number = pixels.get(each.id, 0)
-            told = self.tr("About {} pixels").format(text.count(number))
+            told = self.tr("About {}").format(text.counted_pixels(number))
             self._set(row, PIXELS, text.short(number)).setToolTip(told)
             labels = self._set(row, LABELS, text.count(stand[each.id].count))
             labels.setData(SHARE_ROLE, stand[each.id].share)

@@ -192,12 +192,11 @@ class ClassesPanel(QWidget):
     def _told(self, number: int, there: Sequence[str], title: str) -> str:
         sentences = []
         if number:
-            template = (
-                self.tr("{} classes of {} were added.")
-                if number > 1
-                else self.tr("{} class of {} was added.")
+            one, many = (
+                self.tr("{} class of {} was added."),
+                self.tr("{} classes of {} were added."),
             )
-            sentences.append(template.format(number, title))
+            sentences.append(text.counted(number, one, many, title))
         if there:
             names = ", ".join(f"“{each}”" for each in there[:3])
             more = self.tr("{} and {} more").format(names, len(there) - 3)
@@ -217,14 +216,17 @@ class ClassesPanel(QWidget):
         path = path if Path(path).suffix else f"{path}.csv"
         rows = [(each.name, each.color) for each in self._store.classes]
         if self._tried(lambda: schemes.write(path, rows)):
-            told = self.tr("{} classes were written to {}.").format(len(rows), path)
-            self.said.emit(told, note.SUCCESS)
+            one, many = (
+                self.tr("{} class was written to {}."),
+                self.tr("{} classes were written to {}."),
+            )
+            self.said.emit(text.counted(len(rows), one, many, path), note.SUCCESS)
 
     # --- inside
 
     def _names(self, classes: Sequence[LandClass]) -> str:
         if len(classes) > 2:
-            return self.tr("{} classes").format(len(classes))
+            return text.classes(len(classes))
         return self.tr(" and ").join(f"“{each.name}”" for each in classes)
 
     def _enable(self) -> None:

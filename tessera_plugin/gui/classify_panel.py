@@ -149,12 +149,16 @@ class ClassifyPanel(QWidget):
         if self.outputPath.filePath() not in ("", self._proposed):
             return
         folder = Path(self._session.labels_path).parent
-        years = map_jobs.years(self._session)
-        name = f"{PROPOSED}_{years[0]}.tif" if len(years) == 1 else f"{PROPOSED}.tif"
+        name = self._name()
         self._proposed = self._session.settings.output_path or str(folder / name)
         if Path(self._proposed).name.startswith(PROPOSED):
             self._proposed = str(Path(self._proposed).with_name(name))
         self.outputPath.setFilePath(self._proposed)
+
+    def _name(self) -> str:
+        """Return the name that is proposed for the map's file."""
+        years = map_jobs.years(self._session)
+        return f"{PROPOSED}_{years[0]}.tif" if len(years) == 1 else f"{PROPOSED}.tif"
 
     def _measured(self) -> None:
         self.mapSizeLabel.setText(self._extent.size_text)
@@ -183,13 +187,9 @@ class ClassifyPanel(QWidget):
 
     def _classify(self) -> None:
         self._later.finish()
-        out = self.outputPath.filePath().strip()
+        out = self._output()
         if not out:
-            self._note.say(self.tr("Choose a file for the map first."), note.WARNING)
             return
-        if not out.lower().endswith((".tif", ".tiff")):
-            out = f"{out}.tif"
-            self.outputPath.setFilePath(out)
         try:
             self._check_head()
             plan = map_jobs.plan(self._session, self._extent.area(), out)
@@ -206,6 +206,24 @@ class ClassifyPanel(QWidget):
             self._results, self._failures = [], []
             self._note.say("")
             self._areas.hide()
+
+    def _output(self) -> str:
+        """Return the file to write, with its ending; tell why there is none and return nothing."""
+        out = self.outputPath.filePath().strip()
+        if not out:
+            self._note.say(self.tr("Choose a file for the map first."), note.WARNING)
+            return ""
+        is_whole = out.lower().endswith((".tif", ".tiff"))
+        is_nameless = is_whole and Path(out).stem.lower() in (".tif", ".tiff")
+        if is_nameless or out.endswith(("/", "\\")) or Path(out).is_dir():
+            folder = Path(out).parent if is_nameless else Path(out)
+            told = self.tr("“{}” is a folder: give the map a file name in it, such as {}")
+            self._note.say(told.format(folder, self._name()), note.WARNING)
+            return ""
+        if not is_whole:
+            out = f"{out}.tif"
+            self.outputPath.setFilePath(out)
+        return out
 
     def _check_head(self) -> None:
         """Check that the head and the dataset chosen on the Area page belong together."""

@@ -47,6 +47,7 @@ class ColorTable(QTableWidget):
     def __init__(self, name: str, parent: QWidget) -> None:
         super().__init__(0, len(self.ALIGNMENTS), parent)
         self.setObjectName(name)
+        self.setAccessibleName(self.tr("Classes"))
         self.setAlternatingRowColors(True)
         self.setShowGrid(False)
         self.setWordWrap(False)
@@ -97,7 +98,9 @@ class ColorTable(QTableWidget):
         name.setToolTip(each.name)
         button = self._button(row)
         button.setObjectName(f"classColor{each.id}")
-        button.setColorDialogTitle(self.tr("Colour of {}").format(each.name))
+        told = self.tr("Colour of {}").format(each.name)
+        button.setColorDialogTitle(told)
+        button.setAccessibleName(told)
         button.blockSignals(True)
         button.setColor(QColor(each.color))
         button.blockSignals(False)

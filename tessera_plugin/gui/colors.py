@@ -45,8 +45,8 @@ EXPECTED: Mapping[str, str] = {
 
 def color_for(name: str, used: Collection[str]) -> str:
     """Return the colour people expect of a class, or empty where there is none or it is taken."""
+    from ..engine.class_colors import is_taken  # noqa: PLC0415 - light plugin load
+
     lower = name.casefold()
-    for part, color in EXPECTED.items():
-        if part in lower:
-            return "" if color in used else color
-    return ""
+    color = next((color for part, color in EXPECTED.items() if part in lower), "")
+    return "" if color and is_taken(color, used) else color

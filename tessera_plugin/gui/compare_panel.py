@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Callable, Optional
 
 from qgis.gui import QgisInterface
@@ -15,8 +16,9 @@ from ..tasks import head_jobs, train_jobs
 from ..tasks.base import EngineTask
 from ..tasks.head_jobs import Compared, Drawn
 from ..tasks.session import Session
-from . import forms, head_words, messages, note, text
+from . import add_on, forms, head_words, messages, note, text
 from .accuracy_plot import AccuracyPlot
+from .cell_keys import CellKeys
 from .links import Links
 from .matrix import SPARE_PX
 from .note import Note
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 SMALLER = 0.92
 """Five columns fit into a dock so."""
+
+ACCURACY = 1
+"""Column that takes the room that is left, and begins the reason why a kind was not tried."""
 
 OURS = (train_jobs.INSTANT, train_jobs.MLP)
 
@@ -42,23 +47,31 @@ class ComparePanel(QWidget):
         forms.load("compare_panel", self)
         self._iface, self._session, self._train = iface, session, train
         self._links = Links()
+        self._found: Optional[Compared] = None
+        self._could_train = False
+        """Whether the add-on was there for the comparison that is shown."""
         self._note = Note("compareNote", self)
         self.compareNoteLayout.addWidget(self._note)
+        self._note.acted.connect(train.add_on_wanted)
         self._plot = AccuracyPlot(self)
         self.plotLayout.addWidget(self._plot)
         table = self.kindsTable
+        self._keys = CellKeys(table)
         table.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         font = table.font()
         font.setPointSizeF(SMALLER * font.pointSizeF())
         table.setFont(font)
         table.horizontalHeader().setFont(font)
+        table.setWordWrap(False)  # why a kind was not tried is in the tool tip as well
         header = table.horizontalHeader()
         header.setMinimumSectionSize(24)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(ACCURACY, QHeaderView.ResizeMode.Stretch)
         for widget in (table, self.kindsSentence, self.curveSentence):
             widget.hide()
         table.cellClicked.connect(lambda row, _: self._row_clicked(row))
+        self.kindsSentence.linkActivated.connect(lambda _: train.add_on_wanted.emit())
+        self._links.connect(session.add_on.changed, self._tell_kinds)
         self.compareKindsButton.clicked.connect(lambda: self._prepare(self._compare))
         self.moreLabelsHelpButton.clicked.connect(lambda: self._prepare(self._draw))
         for signal in (session.box.started, session.box.ended, session.settings_changed):
@@ -118,6 +131,7 @@ class ComparePanel(QWidget):
         self._start(head_jobs.compare(self._session, wanted), self._compared)
 
     def _compared(self, found: Compared) -> None:
+        self._found, self._could_train = found, self._session.compute.can_train
         table = self.kindsTable
         table.clearSpans()
         table.setRowCount(len(found.rows))
@@ -129,25 +143,47 @@ class ComparePanel(QWidget):
         height += sum(table.rowHeight(row) for row in range(table.rowCount()))
         table.setFixedHeight(height + SPARE_PX)
         table.show()
-        tested = self.tr("Tested by {}, {} parts, {}.").format(
-            head_words.scheme(found.folds.scheme), len(found.folds.parts), text.labels(found.labels)
-        )
-        hint = self.tr("Click Instant or MLP to choose it.")
-        told = text.join((head_words.comparison(found.reading), tested, hint))
-        self.kindsSentence.setText(told)
+        self._tell_kinds()
         self.kindsSentence.show()
+
+    def _tell_kinds(self) -> None:
+        """Say what the table says, and what can be done now."""
+        found = self._found
+        if found is None:
+            return
+        tested = self.tr("Tested by {}, {}, {}.").format(
+            head_words.scheme(found.folds.scheme),
+            text.parts(len(found.folds.parts)),
+            text.labels(found.labels),
+        )
+        told = escape(text.join((head_words.comparison(found.reading), tested)))
+        self.kindsSentence.setText(text.join((told, self._hint(found))))
+
+    def _hint(self, found: Compared) -> str:
+        """Return what to do next, as HTML."""
+        if not self._session.compute.can_train:
+            return add_on.line(self._session.add_on)
+        if not self._could_train:
+            return escape(self.tr("The add-on is there now: compare again to try all kinds."))
+        tried = [row.kind for row in found.rows if row.kind in OURS and row.validation is not None]
+        if not tried:
+            return ""
+        names = self.tr(" or ").join(map(head_words.kind, tried))
+        return escape(self.tr("Click {} to choose it.").format(names))
 
     def _fill(self, index: int, row: KindRow, *, is_best: bool) -> None:
         done = row.validation
         values = [head_words.short_kind(row.kind)]
         if done is None:
             values.append(self._missing(row))
-            self.kindsTable.setSpan(index, 1, 1, self.kindsTable.columnCount() - 1)
+            span = self.kindsTable.columnCount() - ACCURACY
+            self.kindsTable.setSpan(index, ACCURACY, 1, span)
         else:
             values += [
                 _spread(done.mean, done.spread),
                 text.NONE if done.mean_f1 is None else text.decimal(done.mean_f1),
-                text.decimal(done.calibration.ece_after),
+                text.NONE if done.calibration.ece_after is None
+                else text.decimal(done.calibration.ece_after),
                 text.seconds(done.seconds) if done.seconds >= 0.1 else text.seconds_exactly(done.seconds),
             ]  # fmt: skip
         for column, words in enumerate(values):
@@ -166,11 +202,7 @@ class ComparePanel(QWidget):
     def _tip(self, row: KindRow) -> str:
         if row.validation is None:
             return self._missing(row)
-        if row.kind in OURS:
-            return self.tr("Click to train heads of this kind")
-        return self.tr("{}: for comparison only; it can't be trained as a head").format(
-            head_words.kind(row.kind)
-        )
+        return self._why_not(row.kind) or self.tr("Click to train heads of this kind")
 
     def _missing(self, row: KindRow) -> str:
         """Return why a kind was not tried."""
@@ -183,11 +215,27 @@ class ComparePanel(QWidget):
     def _row_clicked(self, row: int) -> None:
         item: Optional[QTableWidgetItem] = self.kindsTable.item(row, 0)
         kind = item.data(Qt.ItemDataRole.UserRole) if item is not None else ""
-        if kind == train_jobs.INSTANT or (
-            kind == train_jobs.MLP and self._session.compute.can_train
-        ):
+        problem = self._why_not(kind) if kind else ""
+        if problem:
+            action = self.tr("Add-on…") if kind in OURS else ""
+            self._note.say(problem, note.WARNING, action)
+        elif kind:
             self._session.update(head_kind=kind)
             self._note.say(self.tr("{} is chosen: click Train.").format(head_words.kind(kind)))
+
+    def _why_not(self, kind: str) -> str:
+        """Return why heads of a kind can't be trained; empty where they can."""
+        if kind not in OURS:
+            told = self.tr(
+                "{} can't be chosen: it is for comparison only, to see what is possible."
+            )
+        elif kind == train_jobs.INSTANT or self._session.compute.can_train:
+            return ""
+        elif self._session.compute.available():
+            told = self.tr("{} can't be chosen: it needs the training part of the add-on.")
+        else:
+            told = self.tr("{} can't be chosen: it needs the add-on.")
+        return told.format(head_words.kind(kind))
 
     # --- labels
 
@@ -196,7 +244,9 @@ class ComparePanel(QWidget):
 
     def _drawn(self, found: Drawn) -> None:
         self._plot.show_curve(found.curve)
-        tested = self.tr("{} heads, tested by {}; the band is the spread over {} draws.").format(
+        tested = self.tr(
+            "{} heads, tested by {}, all parts together; the band is the spread over {} draws."
+        ).format(
             head_words.kind(found.curve.kind),
             head_words.scheme(found.folds.scheme),
             len(found.curve.points[-1].overall),

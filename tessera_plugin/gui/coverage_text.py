@@ -51,13 +51,15 @@ def download(coverage: Coverage, years: Sequence[int], *, can_fetch: bool) -> st
         told = translate("Coverage", "To fetch: {}").format(amount)
     if not coverage.cached_px:
         return told
-    share = text.percent(min(coverage.cached_px / coverage.pixels, 0.99))
-    return text.join((told, translate("Coverage", "({} is in the cache)").format(share)))
+    share = _share(coverage.cached_px, coverage.pixels)
+    return text.join(
+        (told, translate("Coverage", "({} of the area is in the cache)").format(share))
+    )
 
 
 def offline(coverage: Coverage) -> str:
     """Return what can be used without asking anybody."""
-    share = text.percent(coverage.cached_px / coverage.pixels)
+    share = _share(coverage.cached_px, coverage.pixels)
     return translate("Coverage", "{} of the area is in the cache.").format(share)
 
 
@@ -120,7 +122,7 @@ def _shares(coverage: Coverage) -> str:
 def _share(count: int, pixels: int) -> str:
     """Return a share as percent that is 0 or 100 only where it is so."""
     share = count / pixels
-    if share < 0.01:
+    if 0 < share < 0.01:
         return translate("Coverage", "under {}").format(text.percent(0.01))
     if 0.99 < share < 1:
         return translate("Coverage", "over {}").format(text.percent(0.99))
@@ -137,11 +139,11 @@ def spaces(found: SpacesComparison) -> Tuple[str, str]:
         return told, note.WARNING
     words = translate(
         "Coverage",
-        "{} and {} in {} pixels: the median cosine is {}, 5 % of the pixels are below {}, and {} of "
+        "{} and {} in {}: the median cosine is {}, 5 % of the pixels are below {}, and {} of "
         "the codes are equal.",
     )
     told = words.format(
-        found.dataset, found.other, text.count(found.pixels), text.decimal(found.cosine_median, 3),
+        found.dataset, found.other, text.counted_pixels(found.pixels), text.decimal(found.cosine_median, 3),
         text.decimal(found.cosine_low, 3), text.percent(found.equal_codes),
     )  # fmt: skip
     if found.looks_same:
@@ -168,9 +170,18 @@ def comparison(found: Comparison) -> Tuple[str, str]:
     sentences = [told.format(text.count(found.pixels - found.equal), text.count(found.pixels))]
     if found.shift:
         sentences.append(
-            translate(
-                "Coverage", "The store lies {} rows and {} columns off the tiles, a known defect."
-            ).format(*found.shift)
+            translate("Coverage", "The store lies {} and {} off the tiles, a known defect.").format(
+                text.counted(
+                    found.shift[0],
+                    translate("Coverage", "{} row"),
+                    translate("Coverage", "{} rows"),
+                ),
+                text.counted(
+                    found.shift[1],
+                    translate("Coverage", "{} column"),
+                    translate("Coverage", "{} columns"),
+                ),
+            )
         )
     sentences.append(translate("Coverage", "Choose the NPY tiles in the settings for this area."))
     return text.join(sentences), note.WARNING

@@ -14,7 +14,7 @@ from qgis.PyQt.QtWidgets import QFrame, QMainWindow, QMenu, QScrollArea, QToolBu
 
 from ..tasks import garbage
 from ..tasks.session import Session
-from . import forms, letters, messages
+from . import forms, letters, messages, tab_order
 from .add_on import AddOnWindows
 from .area_page import AreaPage
 from .cache_dialog import CacheDialog
@@ -63,6 +63,7 @@ class TesseraDock(QgsDockWidget):
             (self._map, self.tr("3  Map")),
         ):
             contents.pages.addTab(place, title)
+            place.setAccessibleName(title)
         self._later = Pieces(self)
         self.windows = AddOnWindows(iface, session, version, self)
         self.encode = EncodeWindow(
@@ -94,6 +95,11 @@ class TesseraDock(QgsDockWidget):
             self._is_open = True
             letters.fit_page(self._contents.pages.widget(AREA), WIDTH_PX)
             QTimer.singleShot(0, self._first_shown)
+
+    def focusNextPrevChild(self, is_next: bool) -> bool:  # noqa: FBT001 - Qt's
+        """Go on to the next widget, or back: what has been made meanwhile has its place by now."""
+        tab_order.arrange(self._contents)
+        return bool(super().focusNextPrevChild(is_next))
 
     def close_down(self) -> None:
         """Let go of what lives longer than the dock."""
@@ -188,6 +194,7 @@ class TesseraDock(QgsDockWidget):
             menu.addAction(icon, name).triggered.connect(slot)
         button = QToolButton(self._contents)
         button.setObjectName("menuButton")
+        button.setAccessibleName(self.tr("Menu"))
         button.setToolTip(
             self.tr("Explore, encode own scenes, run a model, settings, cache, add-on and about")
         )

@@ -15,7 +15,7 @@ from ..errors import ExtentInvalid, TesseraError
 from ..tasks import encode_lookups, snapshot
 from ..tasks.session import Session
 from ..values import Extent, Window
-from . import encode_words, messages, text
+from . import encode_words, messages, text, view_changes
 from .draw_rectangle import RectangleDrawing
 from .links import Links
 
@@ -46,8 +46,7 @@ class AreaPart(QObject):
         self._settle.setInterval(SETTLE_MS)
         self._settle.timeout.connect(self._map_moved)
         canvas, project = iface.mapCanvas(), QgsProject.instance()
-        self._links.connect(canvas.extentsChanged, self._settle.start)
-        self._links.connect(canvas.destinationCrsChanged, self._settle.start)
+        view_changes.follow_with_crs(self._links, canvas, self._settle.start)
         self._links.connect(project.layersAdded, self._fill)
         self._links.connect(project.layersRemoved, self._fill)
         self._links.connect(session.warm, self._measure)

@@ -98,14 +98,22 @@ def scenes(used: Scenes) -> str:
     told: List[str] = []
     if optical:
         told.append(
-            translate("Encode", "Sentinel-2: {} dates, {} to {}.").format(
-                len(optical), optical[0].isoformat(), optical[-1].isoformat()
+            text.counted(
+                len(optical),
+                translate("Encode", "Sentinel-2: {} date, {}."),
+                translate("Encode", "Sentinel-2: {} dates, {} to {}."),
+                optical[0].isoformat(),
+                optical[-1].isoformat(),
             )
         )
     if radar:
         told.append(
-            translate("Encode", "Sentinel-1: {} dates, {} to {}.").format(
-                len(radar), radar[0].isoformat(), radar[-1].isoformat()
+            text.counted(
+                len(radar),
+                translate("Encode", "Sentinel-1: {} date, {}."),
+                translate("Encode", "Sentinel-1: {} dates, {} to {}."),
+                radar[0].isoformat(),
+                radar[-1].isoformat(),
             )
         )
     elif optical:
@@ -115,8 +123,8 @@ def scenes(used: Scenes) -> str:
 
 def size(window: Window) -> str:
     """Return how large a window is."""
-    return translate("Encode", "{} \u00d7 {} = {} pixels, {}").format(
-        text.count(window.width), text.count(window.height), text.count(window.pixels),
+    return translate("Encode", "{} \u00d7 {} = {}, {}").format(
+        text.count(window.width), text.count(window.height), text.counted_pixels(window.pixels),
         text.area_km2(window.pixels * PIXEL_M * PIXEL_M / 1e6),
     )  # fmt: skip
 
@@ -154,8 +162,8 @@ def estimate(found: Estimated) -> str:
     """Return what encoding takes."""
     taken = found.estimate
     told = [
-        translate("Encode", "{} pixels: {} on the {}, and {} for the embeddings.").format(
-            text.count(taken.pixels), _about(taken.seconds), device_name(taken.device),
+        translate("Encode", "{}: {} on the {}, and {} for the embeddings.").format(
+            text.counted_pixels(taken.pixels), _about(taken.seconds), device_name(taken.device),
             text.size(taken.bytes),
         )
     ]  # fmt: skip
@@ -199,14 +207,18 @@ def result(done: SceneEncoded) -> str:
     ]  # fmt: skip
     if found.nodata_px:
         told.append(
-            translate(
-                "Encode", "{} have no data: Sentinel-2 never saw them without clouds."
-            ).format(text.count(found.nodata_px))
+            text.counted(
+                found.nodata_px,
+                translate("Encode", "{} has no data: Sentinel-2 never saw it without clouds."),
+                translate("Encode", "{} have no data: Sentinel-2 never saw them without clouds."),
+            )
         )
     if found.few_px:
         told.append(
-            translate("Encode", "{} were seen fewer than 15 times: trust them less.").format(
-                text.count(found.few_px)
+            text.counted(
+                found.few_px,
+                translate("Encode", "{} was seen fewer than 15 times: trust it less."),
+                translate("Encode", "{} were seen fewer than 15 times: trust them less."),
             )
         )
     if found.moved_m:

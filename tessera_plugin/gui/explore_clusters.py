@@ -100,8 +100,8 @@ class ClustersPart(QObject):
         if result.nodata_px:
             told.insert(
                 1,
-                self.tr("Without embeddings in the cache: {} pixels.").format(
-                    text.count(result.nodata_px)
+                self.tr("Without embeddings in the cache: {}.").format(
+                    text.counted_pixels(result.nodata_px)
                 ),
             )
         self._stage.say("\n".join(told), note.SUCCESS)
@@ -131,6 +131,7 @@ class ClustersPart(QObject):
     def _color_button(self, cluster: int, color: str) -> QgsColorButton:
         button = QgsColorButton(self._table)
         button.setObjectName(f"clusterColor{cluster}")
+        button.setAccessibleName(self.tr("Colour of cluster {}").format(cluster))
         button.setColor(QColor(color))
         button.setShowMenu(False)
         button.setFixedWidth(COLOR_PX)
@@ -141,17 +142,24 @@ class ClustersPart(QObject):
     def _wanted(self) -> Dict[int, _Wanted]:
         """Return the classes that ticked clusters are to become, by the clusters' ids.
 
-        Clusters of one name, however it is written, become one class, in the colour of the first.
+        Clusters of one name, however it is written, become one class, in the colour of the first; it
+        is left open where nobody chose it and a class that is there has it, or nearly.
         """
+        from ..engine.class_colors import is_taken  # noqa: PLC0415 - light plugin load
+
+        own = {} if self._found is None else {e.id: e.color for e in self._found.head.classes}
+        used = [each.color for each in self._stage.session.labels.classes]
         wanted: Dict[int, _Wanted] = {}
         by_name: Dict[str, _Wanted] = {}
         for row in range(self._table.rowCount()):
             item = self._table.item(row, NAME)
             name = item.text().strip()
             if item.checkState() == Qt.CheckState.Checked and name:
+                cluster = int(item.data(Qt.ItemDataRole.UserRole))
                 color = self._table.cellWidget(row, COLOR).color().name()
-                one = by_name.setdefault(name.casefold(), _Wanted(name, color))
-                wanted[int(item.data(Qt.ItemDataRole.UserRole))] = one
+                is_open = color == own.get(cluster) and is_taken(color, used)
+                one = _Wanted(name, "" if is_open else color)
+                wanted[cluster] = by_name.setdefault(name.casefold(), one)
         return wanted
 
     def _make_classes(self, *_: object) -> None:

@@ -13,7 +13,7 @@ from qgis.PyQt.QtWidgets import QComboBox, QDialog
 from ..errors import TesseraError
 from ..tasks import explore_jobs
 from ..tasks.lookups import Lookup
-from . import note, text
+from . import note, text, view_changes
 from .explore_stage import Stage
 from .links import Links
 from .overlay import EXPLORE
@@ -185,8 +185,7 @@ class ColorsPart(QObject):
 
     def _connect(self) -> None:
         form, canvas = self._form, self._stage.canvas
-        self._links.connect(canvas.extentsChanged, self._settle.start)
-        self._links.connect(canvas.destinationCrsChanged, self._settle.start)
+        view_changes.follow_with_crs(self._links, canvas, self._settle.start)
         self._links.connect(self._stage.session.settings_changed, self._settle.start)
         self._links.connect(self._stage.fetched, self._settle.start)
         self._links.connect(QgsProject.instance().cleared, self._fit)

@@ -15,7 +15,7 @@ from ..errors import PlaceNotValid, TesseraError
 from ..tasks import explore_jobs, similar_jobs
 from ..tasks.layers import CONFIDENCE_COLORS
 from ..tasks.lookups import Lookup
-from . import note, similar_words, text
+from . import note, similar_words, text, view_changes
 from .explore_pick import PlacePicker
 from .explore_stage import Stage
 from .links import Links
@@ -196,8 +196,7 @@ class SimilarityPart(QObject):
         form, canvas = self._form, self._stage.canvas
         self._picker.picked.connect(self._picked)
         self._picker.refused.connect(lambda words: self._stage.say(words, note.WARNING))
-        self._links.connect(canvas.extentsChanged, self._settle.start)
-        self._links.connect(canvas.destinationCrsChanged, self._settle.start)
+        view_changes.follow_with_crs(self._links, canvas, self._settle.start)
         self._links.connect(self._stage.session.settings_changed, self._settle.start)
         self._links.connect(self._stage.fetched, self._settle.start)
         self._links.connect(QgsProject.instance().cleared, self._clear)

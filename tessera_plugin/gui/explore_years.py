@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Dict, Optional, Tuple
+from typing import TYPE_CHECKING, Optional, Sequence, Tuple
 
 from qgis.core import QgsProject
 from qgis.PyQt.QtCore import QObject, Qt
@@ -18,7 +18,8 @@ from . import messages, note, text
 from .explore_pick import PlacePicker
 from .explore_stage import Stage
 from .links import Links
-from .years_plot import YearsPlot
+from .years_plot import Change, YearsPlot, is_gap
+from .years_plot import words as words_of
 
 if TYPE_CHECKING:
     from ..engine.point_years import PointYears, YearState
@@ -44,7 +45,12 @@ class YearsPart(QObject):
         header = self._table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(STATE, QHeaderView.ResizeMode.Stretch)
-        header.setToolTip(self.tr("Cosine: how alike to the year before, 1 is the same direction"))
+        header.setToolTip(
+            self.tr(
+                "Cosine: how alike to the last year before it that has an embedding (in brackets, "
+                "where that is not the year before), 1 is the same direction"
+            )
+        )
         self._table.verticalHeader().hide()
         self._table.verticalHeader().setDefaultSectionSize(form.fontMetrics().height() + 6)
         self._connect()
@@ -88,21 +94,24 @@ class YearsPart(QObject):
 
     def _looked(self, found: PointYears) -> None:
         self._missing = tuple(each.year for each in found.years if each.state == State.UNKNOWN)
-        alike = {later: cosine for _, later, cosine in found.changes()}
-        self._fill(found.years, alike)
-        self._plot.show_years([each.year for each in found.years], alike)
-        self._say(found, alike)
+        changes = found.changes()
+        self._fill(found.years, changes)
+        self._plot.show_years([each.year for each in found.years], changes)
+        self._say(found, changes)
         self._enable()
 
-    def _say(self, found: PointYears, alike: Dict[int, float]) -> None:
+    def _say(self, found: PointYears, changes: Sequence[Change]) -> None:
         told = []
-        if alike:
-            year = min(alike, key=lambda each: alike[each])
+        if changes:
+            largest = min(changes, key=lambda each: each[2])
+            earlier, later, cosine = largest
             told.append(
-                self.tr("The largest change came in {}: cosine {} with the year before.").format(
-                    year, text.decimal(alike[year])
+                self.tr("The largest change came between {} and {}: cosine {}.").format(
+                    earlier, later, text.decimal(cosine)
                 )
             )
+            if is_gap(largest):
+                told.append(self._when(earlier, later))
         elif found.valid_years:
             told.append(self.tr("One year only is here: nothing to compare it with."))
         if self._missing:
@@ -110,11 +119,19 @@ class YearsPart(QObject):
             told.append(self.tr("Not in the cache: {}.").format(years))
         self._stage.say("\n".join(told))
 
-    def _fill(self, years: Tuple[YearState, ...], alike: Dict[int, float]) -> None:
+    def _when(self, earlier: int, later: int) -> str:
+        """Say that nobody knows in which of some years it changed, and what would help."""
+        between = [year for year in self._missing if earlier < year < later]
+        if between:
+            return self.tr("In which of these years is not known: fetch those that are missing.")
+        return self.tr("In which of these years is not known: those between have no embedding.")
+
+    def _fill(self, years: Tuple[YearState, ...], changes: Sequence[Change]) -> None:
         self._table.setRowCount(len(years))
+        up_to = {each[1]: each for each in changes}
         for row, each in enumerate(years):
-            cosine = alike.get(each.year)
-            shown = text.decimal(cosine, 3) if cosine is not None else text.NONE
+            change = up_to.get(each.year)
+            shown = self._alike(change) if change is not None else text.NONE
             cells = (str(each.year), self._state(each), shown)
             for column, words in enumerate(cells):
                 item = QTableWidgetItem(words)
@@ -123,9 +140,15 @@ class YearsPart(QObject):
                     item.setTextAlignment(
                         Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
                     )
+                    item.setToolTip(words_of(change) if change is not None else "")
                 if column == STATE and each.error is not None:
                     item.setToolTip(text.join(messages.explain(each.error)))
                 self._table.setItem(row, column, item)
+
+    def _alike(self, change: Change) -> str:
+        earlier, _, cosine = change
+        told = text.decimal(cosine, 3)
+        return self.tr("{} ({})").format(told, earlier) if is_gap(change) else told
 
     def _state(self, year: YearState) -> str:
         return {
@@ -155,7 +178,7 @@ class YearsPart(QObject):
         self._place, self._missing = None, ()
         self._picker.mark(())
         self._table.setRowCount(0)
-        self._plot.show_years([], {})
+        self._plot.show_years([], [])
         self._form.yearsPlaceLabel.clear()
         self._enable()
 

@@ -107,8 +107,10 @@ def _summary(summary: FetchSummary) -> List[str]:
     invalid_px = summary.pixels - summary.valid_px
     if not summary.failed and invalid_px:
         told.append(
-            translate("Fetch", "The other {} are water, gaps or not published.").format(
-                text.count(invalid_px)
+            text.counted(
+                invalid_px,
+                translate("Fetch", "The other {} is water, a gap or not published."),
+                translate("Fetch", "The other {} are water, gaps or not published."),
             )
         )
     if summary.absent:
@@ -127,20 +129,29 @@ def _summary(summary: FetchSummary) -> List[str]:
 
 
 def _arrival(summary: FetchSummary) -> str:
+    valid, pixels = text.count(summary.valid_px), text.count(summary.pixels)
     if summary.bytes_fetched == 0 and not summary.failed:
-        return translate("Fetch", "All {} pixels were in the cache: nothing to fetch.").format(
-            text.count(summary.pixels)
+        if summary.valid_px == summary.pixels:
+            words = translate("Fetch", "All {} pixels were in the cache: nothing to fetch.")
+            return words.format(pixels)
+        words = translate(
+            "Fetch",
+            "Nothing to fetch: {} of {} pixels have embeddings, all were in the cache already.",
         )
-    told = translate("Fetch", "{} of {} pixels have embeddings. Fetched {} in {}.").format(
-        text.count(summary.valid_px),
-        text.count(summary.pixels),
-        text.size(summary.bytes_fetched),
-        text.seconds(summary.seconds),
+        return words.format(valid, pixels)
+    if summary.failed:  # of what did not arrive nobody knows whether it has embeddings
+        words = translate("Fetch", "{} of {} pixels have arrived. Fetched {} in {}.")
+    else:
+        words = translate("Fetch", "{} of {} pixels have embeddings. Fetched {} in {}.")
+    told = words.format(
+        valid, pixels, text.size(summary.bytes_fetched), text.seconds(summary.seconds)
     )
     if not summary.cached_px:
         return told
-    here = translate("Fetch", "{} were in the cache already.").format(text.count(summary.cached_px))
-    return text.join((told, here))
+    # they may be more than the valid ones: that there is water is known from the cache, too
+    one = translate("Fetch", "{} was known from the cache before.")
+    many = translate("Fetch", "{} were known from the cache before.")
+    return text.join((told, text.counted(summary.cached_px, one, many)))
 
 
 def _failures(failed: Sequence[Failure]) -> str:

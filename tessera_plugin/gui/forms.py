@@ -9,12 +9,13 @@ from qgis.PyQt.QtGui import QIcon
 from qgis.PyQt.QtWidgets import QDialog, QWidget
 
 from .. import paths
-from . import letters
+from . import letters, spoken
 
 
 def load(name: str, widget: QWidget) -> None:
     """Fill a widget with a form; its named parts become attributes of the widget."""
     uic.loadUi(str(paths.UI / f"{name}.ui"), widget)
+    spoken.name_parts(widget)
     if isinstance(widget, QDialog):
         letters.fit_dialog(widget)
 

@@ -241,13 +241,23 @@ def verdict(curve: LearningCurve) -> str:
         return translate("Heads", "There are too few labels to see whether more would help.")
     ends = {
         "would": translate("Heads", "More labels would help."),
-        "may": translate("Heads", "More labels may help."),
+        "may": translate("Heads", "Whether more labels would help can't be told."),
         "hardly": translate("Heads", "More labels of this kind would hardly help."),
     }
     before, last = curve.ends
-    told = translate(
-        "Heads", "From {} to {} labels per class the accuracy changed by {} (± {} between repeats)."
-    ).format(
+    words = (
+        translate(
+            "Heads",
+            "The change of the accuracy from {} to {} labels per class, {}, is within the spread of the "
+            "repeats (± {}). Try again with more labels.",
+        )
+        if curve.verdict == "may"
+        else translate(
+            "Heads",
+            "From {} to {} labels per class the accuracy changed by {} (± {} between repeats).",
+        )
+    )
+    told = words.format(
         before.labels_per_class, last.labels_per_class,
         _points(curve.gain, signed=True), _points(curve.doubt),
     )  # fmt: skip
@@ -280,12 +290,13 @@ def _calibration(head: Head) -> str:
     found = head.training.get("calibration")
     if not isinstance(found, Mapping):
         return translate("Heads", "none")
-    values = [found.get(name) for name in ("ece_before", "ece_after", "temperature")]
-    if not all(isinstance(value, (int, float)) for value in values):
-        return text.NONE
-    before, after, temperature = (float(str(value)) for value in values)
+    values = [found.get(name) for name in ("temperature", "ece_before", "ece_after")]
+    temperature, before, after = (_figure(value) for value in values)
+    if not before or not after:
+        told = translate("Heads", "error: too few labels to tell, temperature {}")
+        return str(told).format(temperature)
     return translate("Heads", "error {} before, {} after, temperature {}").format(
-        text.decimal(before, 3), text.decimal(after, 3), text.decimal(temperature)
+        before, after, temperature
     )
 
 

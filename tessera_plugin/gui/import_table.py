@@ -67,6 +67,7 @@ class ImportTable(QObject):
         self._colors = {each.id: each.color for each in classes}
         self._table.setRowCount(len(self._values))
         used = {each.color.lower() for each in classes}
+        used.update(each.color for each in self._values)
         for row, facts in enumerate(self._values):
             name = facts.name or facts.value
             color = facts.color or color_for(name, used)
@@ -100,6 +101,7 @@ class ImportTable(QObject):
         self._table.setItem(row, LABELS, number)
         combo = QComboBox()
         combo.setObjectName(f"importBecomes{row}")
+        combo.setAccessibleName(self.tr("What {} becomes").format(told))
         combo.addItem(self.tr("New class"), NEW)
         combo.addItem(self.tr("Leave out"), LEAVE_OUT)
         if classes:
@@ -109,6 +111,7 @@ class ImportTable(QObject):
         button = QgsColorButton()
         button.setObjectName(f"importColor{row}")
         button.setColorDialogTitle(self.tr("Colour of the class"))
+        button.setAccessibleName(self.tr("Colour of {}").format(told))
         button.setShowMenu(False)
         self._chosen_colors.append(color)
         self._table.setCellWidget(row, BECOMES, combo)

@@ -25,15 +25,22 @@ def told(plan: ImportPlan) -> str:
     """Return what will happen: labels, new classes, what is left out and why, where it comes from."""
     parts = [_labels(plan)]
     if plan.new_classes:
-        parts.append(_count(len(plan.new_classes), _tr("1 new class"), _tr("{} new classes")))
+        parts.append(text.counted(len(plan.new_classes), _tr("1 new class"), _tr("{} new classes")))
     if plan.left_out:
         parts.append(_tr("{} left out: {}").format(text.count(plan.left_out), _reasons(plan)))
     if plan.without_year and plan.without_year < len(plan.labels):
         parts.append(
             _tr("{} without a year get the one above").format(text.count(plan.without_year))
         )
+    if plan.confidence is not None:
+        least, most = plan.confidence
+        parts.append(
+            _tr("confidence {} %").format(least)
+            if least == most
+            else _tr("confidence {} to {} %").format(least, most)
+        )
     if plan.mended:
-        parts.append(_count(plan.mended, _tr("1 polygon mended"), _tr("{} polygons mended")))
+        parts.append(text.counted(plan.mended, _tr("1 polygon mended"), _tr("{} polygons mended")))
     if plan.crs and plan.crs != LONLAT:
         parts.append(_tr("reprojected from {}").format(crs_name(plan.crs)))
     return "; ".join(parts) + "."
@@ -49,20 +56,18 @@ def button(labels: int) -> str:
     """Return what the button says."""
     if not labels:
         return _tr("Import")
-    return _count(labels, _tr("Import 1 label"), _tr("Import {} labels"))
+    return text.counted(labels, _tr("Import 1 label"), _tr("Import {} labels"))
 
 
 def done(labels: int) -> str:
     """Return what was done."""
-    return _count(labels, _tr("1 label imported."), _tr("{} labels imported."))
+    return text.counted(labels, _tr("1 label imported."), _tr("{} labels imported."))
 
 
 def _labels(plan: ImportPlan) -> str:
-    labels = _count(len(plan.labels), _tr("1 label"), _tr("{} labels"))
     if not plan.labels:
         return _tr("Nothing to import")
-    classes = _count(plan.classes, _tr("1 class"), _tr("{} classes"))
-    return _tr("{} in {}").format(labels, classes)
+    return _tr("{} in {}").format(text.labels(len(plan.labels)), text.classes(plan.classes))
 
 
 def _reasons(plan: ImportPlan) -> str:
@@ -75,7 +80,3 @@ def _reasons(plan: ImportPlan) -> str:
     )
     found: List[str] = [words.format(text.count(number)) for number, words in counted if number]
     return ", ".join(found)
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return one if number == 1 else many.format(text.count(number))

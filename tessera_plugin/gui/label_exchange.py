@@ -112,12 +112,8 @@ class LabelExchangeMenu(QWidget):
         self._tell(import_words.done(labels))
 
     def _exported(self, labels: int, path: str) -> None:
-        words = (
-            self.tr("{} labels written to {}.")
-            if labels != 1
-            else self.tr("{} label written to {}.")
-        )
-        self._tell(words.format(text.count(labels), path))
+        one, many = self.tr("{} label written to {}."), self.tr("{} labels written to {}.")
+        self._tell(text.counted(labels, one, many, path))
 
     def _failed(self, error: Exception) -> None:
         messages.show_error(self._iface.messageBar(), error)

@@ -40,6 +40,32 @@ def hint(classes: Sequence[LandClass], counts: Mapping[int, int], tool_hint: str
     return Hint(start if not any(counts.values()) else f"{start}\n{progress.words}", progress.kind)
 
 
+def not_used(no_class: int, unusable: int) -> str:
+    """Return how many labels of the file are left out, and what to do; empty if there are none."""
+    lines = []
+    if no_class:
+        one = _tr(
+            "{} label in the file has no class and is not used: type one into class_name, in its "
+            "layer's table."
+        )
+        many = _tr(
+            "{} labels in the file have no class and are not used: type one into class_name, in their "
+            "layer's table."
+        )
+        lines.append(text.counted(no_class, one, many))
+    if unusable:
+        one = _tr(
+            "{} label in the file is no point or polygon with a place on earth and is not used: draw "
+            "it anew, and delete its row in its layer's table."
+        )
+        many = _tr(
+            "{} labels in the file are no points or polygons with a place on earth and are not used: "
+            "draw them anew, and delete their rows in their layer's table."
+        )
+        lines.append(text.counted(unusable, one, many))
+    return "\n".join(lines)
+
+
 def _progress(classes: Sequence[LandClass], counts: Mapping[int, int]) -> Hint:
     """Return what the labels still lack, the worst first."""
     if len(classes) == 1:

@@ -161,6 +161,9 @@ class LabelsPage(QWidget):
     def _say_hint(self) -> None:
         store = self._store
         said = label_hints.hint(store.classes, store.counts, self.tools.hint())
+        not_used = label_hints.not_used(store.no_class, store.unusable)
+        if not_used:
+            said = label_hints.Hint(f"{said.words}\n{not_used}", note.WARNING)
         self._hint.say(said.words, said.kind)
 
     def _digit(self, number: int) -> None:

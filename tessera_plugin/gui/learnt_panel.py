@@ -51,10 +51,10 @@ class LearntPanel(QWidget):
             years[year] = years.get(year, 0) + count
         if not years:
             return self.tr("no labels yet")
-        total = text.count(sum(years.values()))
+        total = text.labels(sum(years.values()))
         if len(years) > 1:
-            return self.tr("{} labels, {} years").format(total, len(years))
-        return self.tr("{} labels, {}").format(total, *years)
+            return self.tr("{}, {} years").format(total, len(years))
+        return self.tr("{}, {}").format(total, *years)
 
     @property
     def years(self) -> Tuple[int, ...]:
@@ -83,14 +83,12 @@ class LearntPanel(QWidget):
         told = []
         if train_jobs.learnt(self._session).own_years:
             years = train_jobs.years_of(self._session).items()
-            told = [
-                self.tr("{}: {} labels").format(year, text.count(count)) for year, count in years
-            ]
+            told = [self.tr("{}: {}").format(year, text.labels(count)) for year, count in years]
         lost = train_jobs.left_out_years(self._session)
         if lost:
             told.append(
-                self.tr("left out, the dataset lacks their year: {} labels of {}").format(
-                    text.count(sum(lost.values())), ", ".join(str(year) for year in sorted(lost))
+                self.tr("left out, the dataset lacks their year: {} of {}").format(
+                    text.labels(sum(lost.values())), ", ".join(str(year) for year in sorted(lost))
                 )
             )
         self.learntNote.setText(" · ".join(told))
@@ -116,7 +114,7 @@ class LearntPanel(QWidget):
             return self.tr("{}, {}: can't be read").format(name, year)
         for each, count in self._counts():
             if each == file:
-                return self.tr("{}, {}: {} labels").format(name, year, text.count(count))
+                return self.tr("{}, {}: {}").format(name, year, text.labels(count))
         return self.tr("{}, {}").format(name, year)
 
     def _problem(self, file: LabelFile) -> str:

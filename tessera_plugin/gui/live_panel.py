@@ -15,9 +15,10 @@ from qgis.PyQt.QtWidgets import QGroupBox, QWidget
 
 from ..errors import ExtentInvalid, ExtentTooLarge, NoLabels, NoUsableLabels, TooFewLabels
 from ..tasks.canvas_pictures import View
+from ..tasks.label_choice import LabelChoice
 from ..tasks.live_loop import CLASSES, MODES, NOVELTY, UNCERTAINTY, Frame, LiveLoop
 from ..tasks.session import Session
-from . import forms, messages, text
+from . import forms, messages, text, view_changes
 from .area_page import AreaPage
 from .label_signs import LabelSigns
 from .legend import SWATCH_PX, Legend, live_rows
@@ -208,25 +209,42 @@ class LivePanel(QGroupBox):
             if isinstance(frame.lack, ExtentTooLarge):
                 return self.tr("The map shows too much to be classified at once: zoom in.")
             return text.join(messages.explain(frame.lack))
-        return "\n".join([self._made_of(state), *self._left_out(state)])
+        return "\n".join([self._made_of(state), *self._not_wanted(), *self._left_out(state)])
 
     def _lack(self, state: Optional[LiveState]) -> str:
         error = state.lack if state is not None else None
-        labelled = [each for each in self._session.labels.counts.values() if each]
         if error is not None and not isinstance(error, (NoLabels, TooFewLabels, NoUsableLabels)):
             return text.join(messages.explain(error))
-        if len(labelled) < CLASSES_NEEDED or error is None:
-            return self.tr("Label two classes, and the map appears here.")
-        return self.tr("Two classes need labels with embeddings: fetch them on the Area page.")
+        learnt, _ = LabelChoice.of(self._session).this_year(self._session.labels.labels())
+        if len({each.class_id for each in learnt}) < CLASSES_NEEDED or error is None:
+            told = self.tr("Label two classes, and the map appears here.")
+        else:
+            told = self.tr("Two classes need labels with embeddings: fetch them on the Area page.")
+        return "\n".join([told, *self._not_wanted()])
 
     def _made_of(self, state: LiveState) -> str:
         labels = state.samples.report.labels if state.samples is not None else 0
-        made = self.tr("Instant head on {} labels").format(text.count(labels))
+        made = self.tr("Instant head on {}").format(text.labels(labels))
         frame = self._frame
         if frame is None:
             return made
         told = text.seconds_exactly(frame.seconds) if frame.is_whole else self.tr("reading…")
         return f"{made} · {told}"
+
+    def _not_wanted(self) -> List[str]:
+        """Return what of the labels is not learnt because of what was chosen on the Map page."""
+        left_out = self.loop.left_out
+        facts = (
+            (
+                left_out.unsure,
+                self.tr("Not learnt, you were less sure of them (Map page, Options): {}."),
+            ),
+            (
+                left_out.other_years,
+                self.tr("Not learnt, they are of other years (Map page, What is learnt): {}."),
+            ),
+        )
+        return [words.format(text.labels(number)) for number, words in facts if number]
 
     def _left_out(self, state: LiveState) -> List[str]:
         """Return what of the labels is not in the head."""
@@ -275,11 +293,9 @@ class LivePanel(QGroupBox):
     def _connect(self) -> None:
         canvas = self._iface.mapCanvas()
         self._settle.timeout.connect(self._look)
-        for moved in (canvas.extentsChanged, canvas.rotationChanged):
-            self._canvas_links.connect(moved, self._moved)
-            self._canvas_links.connect(moved, self._signs.look)
+        view_changes.follow(self._canvas_links, canvas, self._moved)
+        view_changes.follow_with_crs(self._canvas_links, canvas, self._signs.look)
         self._canvas_links.connect(canvas.destinationCrsChanged, self._crs_changed)
-        self._canvas_links.connect(canvas.destinationCrsChanged, self._signs.look)
         self._links.connect(self._session.labels.changed, self._labels_changed)
         self._links.connect(self._session.labels.selection_changed, self._labels_changed)
         self._links.connect(QgsProject.instance().cleared, self._project_cleared)

@@ -198,14 +198,23 @@ class MapExtent(QObject):
 
     def _measured(self, area: MapArea) -> str:
         limit, depth = self._session.settings.limit_px, self._session.depth
-        if isinstance(area, map_area.LayerPolygons):
-            size = snapshot.measure(area.around, limit, depth)
-            return self.tr("{} polygons within {} · at most {} pixels").format(
-                text.count(area.count), text.area_km2(size.area_km2), text.count(size.pixels)
+        if not isinstance(area, map_area.LayerPolygons):
+            size = snapshot.measure(area, limit, depth)
+            return self.tr("{} · {}").format(
+                text.area_km2(size.area_km2), text.counted_pixels(size.pixels)
             )
-        size = snapshot.measure(area, limit, depth)
-        return self.tr("{} · {} pixels").format(
-            text.area_km2(size.area_km2), text.count(size.pixels)
+        size = area.measured(depth)
+        around = text.area_km2(size.area_km2)
+        if size.pixels <= limit:
+            told = self.tr("{} within {} · at most {}")
+            polygons, pixels = text.polygons(area.count), text.counted_pixels(size.pixels)
+            return told.format(polygons, around, pixels)
+        return text.counted(
+            area.count,
+            self.tr("{} polygon within {} · up to {} pixels may lie in it"),
+            self.tr("{} polygons within {} · up to {} pixels may lie in them"),
+            around,
+            text.pixels(limit),
         )
 
     def _refusal(self, error: TesseraError) -> str:

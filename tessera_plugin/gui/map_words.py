@@ -24,6 +24,7 @@ translate = QCoreApplication.translate
 def kind(result: ClassifyResult) -> str:
     """Return which kind of note tells of a map."""
     is_short = result.fetched.failed or result.polygons_refused is not None
+    is_short = is_short or result.unusable_polygons > 0
     return note.WARNING if is_short else note.SUCCESS
 
 
@@ -47,7 +48,7 @@ def maps(
         why = text.join(messages.explain(year.error))
         told.append(translate("Map", "No map of {}: {}").format(year.year, why))
     names = [Path(each.mosaic or each.maps[0]).name for each in results]
-    saved = translate("Map", "Saved as {} in {}").format(", ".join(names), Path(out).parent)
+    saved = translate("Map", "Saved as {}\nin {}").format(", ".join(names), Path(out).parent)
     return [*told, saved]
 
 
@@ -72,22 +73,40 @@ def sentences(result: ClassifyResult, out: str, again: str) -> List[str]:
 def _facts(result: ClassifyResult, again: str) -> List[str]:
     pixels = sum(each.pixels for each in result.classes)
     told = [
-        translate("Map", "{} pixels classified in {}.").format(
-            text.count(pixels), text.seconds(result.seconds)
+        translate("Map", "{} classified in {}.").format(
+            text.counted_pixels(pixels), text.seconds(result.seconds)
         )
     ]
     if result.nodata_px:
         told.append(
-            translate("Map", "Without embeddings: {} pixels.").format(text.count(result.nodata_px))
+            translate("Map", "Without embeddings: {}.").format(
+                text.counted_pixels(result.nodata_px)
+            )
         )
+    if result.unusable_polygons:
+        told.append(_unusable(result.unusable_polygons))
     told += _uncertain(result) + _cleaned(result)
     if result.fetched.failed:
         first = result.fetched.failed[0]
-        missing = translate("Map", "Did not arrive: {} parts, such as {} ({}).").format(
-            len(result.fetched.failed), first.part, first.reason
+        missing = text.counted(
+            len(result.fetched.failed),
+            translate("Map", "Did not arrive: {} part, {} ({})."),
+            translate("Map", "Did not arrive: {} parts, such as {} ({})."),
+            first.part,
+            first.reason,
         )
         told.append(text.join((missing, again)))
     return told
+
+
+def _unusable(count: int) -> str:
+    what = text.counted(
+        count,
+        translate("Map", "Not mapped: {} polygon that is broken or has no inside."),
+        translate("Map", "Not mapped: {} polygons that are broken or have no inside."),
+    )
+    mend = translate("Map", "Mend the layer (Fix geometries) and classify again.")
+    return text.join((what, mend))
 
 
 def _uncertain(result: ClassifyResult) -> List[str]:
@@ -106,12 +125,14 @@ def _cleaned(result: ClassifyResult) -> List[str]:
     told = []
     if result.clean is not None:
         told.append(
-            translate("Map", "In the cleaned copy {} pixels have another class.").format(
-                text.count(result.changed_px)
+            text.counted(
+                result.changed_px,
+                translate("Map", "In the cleaned copy {} pixel has another class."),
+                translate("Map", "In the cleaned copy {} pixels have another class."),
             )
         )
     if result.polygons is not None:
-        told.append(translate("Map", "{} polygons.").format(text.count(result.polygon_count)))
+        told.append(translate("Map", "{}.").format(text.polygons(result.polygon_count)))
     if result.polygons_refused is not None:
         why = text.join(messages.explain(result.polygons_refused))
         told.append(translate("Map", "No polygons: {}").format(why))

@@ -17,6 +17,7 @@ from qgis.PyQt.QtGui import (
     QPalette,
     QPen,
     QPixmap,
+    QShowEvent,
 )
 from qgis.PyQt.QtWidgets import (
     QAbstractItemView,
@@ -26,7 +27,6 @@ from qgis.PyQt.QtWidgets import (
     QLabel,
     QSizePolicy,
     QStyle,
-    QStyledItemDelegate,
     QStyleOptionViewItem,
     QTableWidget,
     QTableWidgetItem,
@@ -35,16 +35,20 @@ from qgis.PyQt.QtWidgets import (
 )
 
 from ..values import LandClass
-from . import text
+from . import letters, text
+from .cell_keys import CellKeys, FramedCells
 
 if TYPE_CHECKING:
     from ..engine.accuracy import Accuracy
 
 SWATCH_PX = 12
 NAME_PX = 96
-"""Longest an upright name may be before it is cut."""
+"""Longest an upright name may be before it is cut, with usual letters."""
 
 ROW_NAME_PX = 120
+COLUMN_PX = 22
+"""So narrow columns may get before the table scrolls, with usual letters."""
+
 SPARE_PX = 6
 """Some themes put a little between frame and rows."""
 
@@ -77,7 +81,9 @@ class UprightHeader(QHeaderView):
             for index in range(self.count())
         ]
         longest = max((self.fontMetrics().horizontalAdvance(name) for name in names), default=0)
-        return QSize(super().sizeHint().width(), min(longest, NAME_PX) + SWATCH_PX + 16)
+        return QSize(
+            super().sizeHint().width(), min(longest, letters.scaled(self, NAME_PX)) + SWATCH_PX + 16
+        )
 
     def paintSection(self, painter: QPainter, rect: QRect, index: int) -> None:
         painter.save()
@@ -101,7 +107,7 @@ class UprightHeader(QHeaderView):
         return self.model().headerData(index, Qt.Orientation.Horizontal, role)
 
 
-class CellDelegate(QStyledItemDelegate):
+class CellDelegate(FramedCells):
     """Numbers that use the whole width of narrow cells; a frame around the cell that is chosen."""
 
     cell: Optional[Tuple[int, int]] = None
@@ -124,6 +130,7 @@ class CellDelegate(QStyledItemDelegate):
             painter.setPen(QPen(plain.palette.color(QPalette.ColorRole.WindowText), 2))
             painter.drawRect(plain.rect.adjusted(1, 1, -1, -1))
         painter.restore()
+        self.draw_frame(painter, option)
 
 
 def _fitting(font: QFont, words: str, width_px: int) -> QFont:
@@ -137,7 +144,10 @@ def _fitting(font: QFont, words: str, width_px: int) -> QFont:
 
 
 class MatrixTable(QTableWidget):
-    """Rows are the reference, columns what was mapped; the last column is the F1 of the row."""
+    """Rows are the reference, columns what was mapped.
+
+    The last column, the F1 of the row, is shown first: many classes don't push it out of sight.
+    """
 
     chosen = pyqtSignal(int, int)
     """A cell was clicked: ids of the reference class and of the mapped one."""
@@ -155,15 +165,15 @@ class MatrixTable(QTableWidget):
         self.setObjectName("accuracyTable")
         self.setHorizontalHeader(UprightHeader(self))
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setAccessibleName(self.tr("Confusion matrix"))
+        self._keys = CellKeys(self)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        self.verticalHeader().setMaximumWidth(ROW_NAME_PX)
+        self.horizontalScrollBar().rangeChanged.connect(lambda *_: self._fit_height())
         self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 8)
+        self.verticalHeader().setTextElideMode(Qt.TextElideMode.ElideRight)
 
     def show_accuracy(self, accuracy: Accuracy, classes: Sequence[LandClass]) -> None:
         """Fill it."""
@@ -173,6 +183,7 @@ class MatrixTable(QTableWidget):
             for number in accuracy.class_ids
         ]
         self.clear()
+        self.setColumnCount(0)  # else columns keep the places that they were moved to
         self._ids, self._frame.cell = accuracy.class_ids, None
         self.setRowCount(len(shown))
         self.setColumnCount(len(shown) + 1)
@@ -184,6 +195,10 @@ class MatrixTable(QTableWidget):
         last.setToolTip(self.tr("Mean of precision and recall: 100 % is perfect"))
         self.setHorizontalHeaderItem(len(shown), last)
         self._fit()
+
+    def showEvent(self, event: Optional[QShowEvent]) -> None:
+        super().showEvent(event)
+        self._fit()  # only what is seen knows its letters
 
     def forget(self) -> None:
         """Let no cell be chosen."""
@@ -213,12 +228,17 @@ class MatrixTable(QTableWidget):
                 color = QColor(RIGHT if row == column else WRONG)
                 color.setAlpha(round(40 + 150 * number / total))
                 item.setBackground(color)
-            told = self.tr("{} test pixels of {} were mapped as {}").format(
-                text.count(number), shown[row].name, shown[column].name
+            told = text.counted(
+                number,
+                self.tr("{} test pixel of {} was mapped as {}"),
+                self.tr("{} test pixels of {} were mapped as {}"),
+                shown[row].name,
+                shown[column].name,
             )
             if number and self.can_choose:
                 told = self.tr("{}. Click to see the labels.").format(told)
             item.setToolTip(told)
+            item.setData(Qt.ItemDataRole.AccessibleTextRole, told)
             self.setItem(row, column, item)
         item = QTableWidgetItem(text.percent(accuracy.f1[row]))
         item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -246,12 +266,24 @@ class MatrixTable(QTableWidget):
         """Be as high as all rows; share the width among the classes."""
         header, metrics = self.horizontalHeader(), QFontMetrics(self._bold())
         last = self.columnCount() - 1
-        header.setMinimumSectionSize(22)
+        if last < 0:
+            return
+        header.setMinimumSectionSize(letters.scaled(self, COLUMN_PX))
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         header.setSectionResizeMode(last, QHeaderView.ResizeMode.Fixed)
         header.resizeSection(last, metrics.horizontalAdvance(text.percent(1.0)) + 12)
+        header.moveSection(header.visualIndex(last), 0)
         header.setFixedHeight(header.sizeHint().height())
-        self.setFixedHeight(header.height() + self.verticalHeader().length() + SPARE_PX)
+        self.verticalHeader().setMaximumWidth(letters.scaled(self, ROW_NAME_PX))
+        self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 8)
+        self._fit_height()
+
+    def _fit_height(self) -> None:
+        """Have room for all rows, and for the bar where the columns scroll."""
+        bar = self.horizontalScrollBar()
+        bar_px = bar.sizeHint().height() if bar.maximum() > bar.minimum() else 0
+        rows_px = self.horizontalHeader().height() + self.verticalHeader().length()
+        self.setFixedHeight(rows_px + SPARE_PX + bar_px)
 
 
 class MatrixView(QWidget):

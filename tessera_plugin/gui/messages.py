@@ -321,10 +321,15 @@ def _place_not_valid(error: errors.PlaceNotValid) -> Told:
 
 
 def _disk_full(error: errors.DiskFull) -> Told:
+    if error.needed_bytes:
+        needs = translate("Messages", "The disk is full: {} needs {}.")
+        happened = needs.format(error.path, text.size(error.needed_bytes))
+    else:
+        happened = translate("Messages", "The disk is full: {} can't be written.").format(
+            error.path
+        )
     return Told(
-        translate("Messages", "The disk is full: {} needs {}.").format(
-            error.path, text.size(error.needed_bytes)
-        ),
+        happened,
         translate("Messages", "Make room, or choose another folder in the settings."),
     )
 
@@ -343,6 +348,16 @@ def _labels_busy(_: errors.LabelsBusy) -> Told:
     )
 
 
+def _labels_changed(_: errors.LabelsChanged) -> Told:
+    return Told(
+        translate(
+            "Messages",
+            "Somebody else changed the labels at the same moment, so nothing of yours was written.",
+        ),
+        translate("Messages", "What they changed is shown now: look at it, and do it again."),
+    )
+
+
 def _cache_folder_unusable(error: errors.CacheFolderUnusable) -> Told:
     return Told(
         translate("Messages", "The folder {} can't be used for the cache: {}.").format(
@@ -354,10 +369,8 @@ def _cache_folder_unusable(error: errors.CacheFolderUnusable) -> Told:
 
 def _labels_unreadable(error: errors.LabelsUnreadable) -> Told:
     return Told(
-        translate("Messages", "The labels in {} can't be read: {}.").format(
-            error.path, error.reason
-        ),
-        translate("Messages", "Choose another label file on the Labels page."),
+        translate("Messages", "{} can't be read: {}.").format(error.path, error.reason),
+        translate("Messages", "Choose another file."),
     )
 
 
@@ -465,6 +478,17 @@ def _too_many_polygons(error: errors.TooManyPolygons) -> Told:
     )
 
 
+def _polygons_far_apart(error: errors.PolygonsFarApart) -> Told:
+    what = translate(
+        "Messages",
+        "The polygons lie too far apart: a raster around them would have {} pixels, the limit is {}.",
+    )
+    return Told(
+        what.format(text.pixels(error.pixels), text.pixels(error.limit_px)),
+        translate("Messages", "Map them one by one: select those that are near each other."),
+    )
+
+
 def _labels_needed(_: errors.LabelsNeeded) -> Told:
     return Told(
         translate("Messages", "Novelty is the distance to the labels, and there are none here."),
@@ -563,6 +587,7 @@ _EXPLAIN: Dict[Type[BaseException], Callable[[Any], Told]] = {
     errors.DiskFull: _disk_full,
     errors.NotWritable: _not_writable,
     errors.LabelsBusy: _labels_busy,
+    errors.LabelsChanged: _labels_changed,
     errors.CacheFolderUnusable: _cache_folder_unusable,
     errors.LabelsUnreadable: _labels_unreadable,
     errors.ClassListUnreadable: _class_list_unreadable,
@@ -577,6 +602,7 @@ _EXPLAIN: Dict[Type[BaseException], Callable[[Any], Told]] = {
     errors.HeadMismatch: _head_mismatch,
     errors.HeadExportDiffers: _head_export_differs,
     errors.TooManyPolygons: _too_many_polygons,
+    errors.PolygonsFarApart: _polygons_far_apart,
     errors.LabelsNeeded: _labels_needed,
     errors.WorkerUnavailable: _worker_unavailable,
     errors.WorkerDied: _worker_died,
@@ -614,8 +640,8 @@ def _phases() -> Dict[str, str]:
         "removing": translate("Messages", "Removing"),
         r"epoch (\d+)": translate("Messages", "Epoch {}"),
         r"testing (\w+), (\d+) of (\d+)": translate("Messages", "Testing {}: {} of {}"),
-        r"learning curve, (\d+) labels per class": translate(
-            "Messages", "Learning curve: {} labels per class"
+        r"learning curve, (\d+) labels? per class": translate(
+            "Messages", "Learning curve, labels per class: {}"
         ),
         **_phases_of_encoding(),
     }

@@ -205,7 +205,8 @@ class ModelDialog(QDialog):
         amount = model_jobs.download_bytes(self._session, extent, depth)
         if not amount:  # it is the person's own
             return told
-        return self.tr("{} · to fetch: about {}").format(told, text.size(amount))
+        words = self.tr("{} · to fetch: up to {}, less what the cache has")
+        return words.format(told, text.size(amount))
 
     def _next(self, problem: str, running: str) -> str:
         """Return the sentence that says what to do next."""

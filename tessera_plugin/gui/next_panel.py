@@ -4,20 +4,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, List, Optional, Set, Tuple
+from typing import TYPE_CHECKING, Dict, Optional, Set, Tuple
 
 from qgis.core import QgsGeometry, QgsPointXY, QgsProject
 from qgis.gui import QgisInterface
-from qgis.PyQt.QtWidgets import QGroupBox, QListWidgetItem, QPushButton, QWidget
+from qgis.PyQt.QtWidgets import QGroupBox, QListWidgetItem, QWidget
 
 from ..errors import TesseraError
 from ..tasks import next_places
 from ..tasks.lookups import Lookup
 from ..tasks.session import Session
-from . import forms, messages, sight, text
+from . import forms, messages, sight, text, view_changes
+from .answers import Answers
 from .area_page import AreaPage
 from .links import Links
-from .live_panel import LivePanel
+from .live_panel import CLASSES_NEEDED, LivePanel
 from .matrix import swatch
 from .place_marker import PlaceMarker, bring_into_sight
 from .tools.toolbar import LabelTools
@@ -31,8 +32,6 @@ CELLS = 20_000
 """Of a large view so many places in memory are looked at."""
 
 TOOL = "labelToolButton"
-KEYS = 9
-COLUMNS = 2
 ROWS_SHOWN = 4
 
 
@@ -58,14 +57,16 @@ class NextPanel(QGroupBox):
         self._links = Links()
         self._places: Tuple[Place, ...] = ()
         self._asked: Optional[Place] = None
-        self._done: Set[Tuple[float, float]] = set()
+        self._skipped: Dict[Tuple[str, int], Set[Tuple[float, float]]] = {}
+        """By dataset and year: what can't be told of one may be seen of another."""
         self._is_going_on = False
         self._answered_at = 0  # revision of the labels with the last answer
         self._is_stale = True
         self._is_map_read = True
         self._waits_for_map = False
         self._said = ""
-        self._buttons: List[QPushButton] = []
+        self._answers = Answers(self)
+        self.answersLayout.addWidget(self._answers)
         row = self.nextList.fontMetrics().height() + 8
         self.nextList.setFixedHeight(ROWS_SHOWN * row)
         self._connect()
@@ -114,7 +115,7 @@ class NextPanel(QGroupBox):
             self._is_going_on = False
             return
         self._answered_at = store.revision
-        self._forget(place)
+        self._drop(place)  # near a label nothing is suggested, as long as it is there
         self._rest()
         if not self._is_going_on:
             return
@@ -141,10 +142,12 @@ class NextPanel(QGroupBox):
 
     def _look(self, *, at_once: bool = False) -> None:
         """Look for places, once the live map has read what is in sight; or without waiting for it."""
-        state = self._loop.state
+        state = self._loop.current
         if state is None or state.head is None:
+            self._rest()
             return
-        self._waits_for_map = not (self._is_map_read or at_once)
+        reads_map = self._loop.is_running and not self._is_map_read
+        self._waits_for_map = reads_map and not at_once
         if self._waits_for_map:
             self.nextState.setText(self.tr("Reading what the map shows…"))
             return
@@ -154,7 +157,7 @@ class NextPanel(QGroupBox):
                 state,
                 self._area.extent(),
                 self._loop.view_cells(CELLS),
-                sorted(self._done),
+                sorted(self._skipped_here),
             )
         except TesseraError as error:
             self._failed(error)
@@ -206,7 +209,16 @@ class NextPanel(QGroupBox):
 
     def _forget(self, place: Place) -> None:
         """Don't suggest a place again."""
-        self._done.add((place.lon, place.lat))
+        self._skipped_here.add((place.lon, place.lat))
+        self._drop(place)
+
+    @property
+    def _skipped_here(self) -> Set[Tuple[float, float]]:
+        """The places of this dataset and year that the person has skipped."""
+        here = self._session.dataset.key, self._session.settings.year
+        return self._skipped.setdefault(here, set())
+
+    def _drop(self, place: Place) -> None:
         self._show(tuple(each for each in self._places if each is not place))
 
     def _rest(self, told: str = "") -> None:
@@ -219,31 +231,10 @@ class NextPanel(QGroupBox):
         self._enable()
 
     def _show_answers(self) -> None:
-        for button in self._buttons:
-            self.nextAnswers.removeWidget(button)
-            button.setParent(None)  # nobody is to find it any more
-            button.deleteLater()
-        self._buttons = []
         if self._asked is None:
-            return
-        for number, each in enumerate(self._session.labels.classes, 1):
-            key = f"{number}  " if number <= KEYS else ""
-            button = QPushButton(swatch(each.color), f"{key}{each.name}", self)
-            button.setObjectName(f"answer{each.id}")
-            button.setToolTip(self.tr("Label it as “{}”").format(each.name))
-            button.clicked.connect(lambda _, class_id=each.id: self._label(class_id))
-            self._add_answer(button)
-        skip = QPushButton(self.tr("N  I can't tell: skip"), self)
-        skip.setObjectName("answerSkip")
-        skip.setToolTip(self.tr("Go to the next place; this one is not suggested again"))
-        skip.clicked.connect(self.go_on)
-        self._add_answer(skip)
-
-    def _add_answer(self, button: QPushButton) -> None:
-        number = len(self._buttons)
-        button.setMinimumWidth(40)
-        self.nextAnswers.addWidget(button, number // COLUMNS, number % COLUMNS)
-        self._buttons.append(button)
+            self._answers.withdraw()
+        else:
+            self._answers.offer(self._session.labels.classes)
 
     # --- words
 
@@ -281,11 +272,14 @@ class NextPanel(QGroupBox):
     def _connect(self) -> None:
         self.nextPlaceButton.clicked.connect(self.go_on)
         self.nextList.itemClicked.connect(self._clicked)
+        self._answers.answered.connect(self._label)
+        self._answers.skipped.connect(self.go_on)
         self._loop.updated.connect(self._learnt)
         self._loop.failed.connect(lambda _: self._stop_waiting())
         self._loop.drawn.connect(self._drawn)
         self._links.connect(self._session.labels.changed, self._labels_changed)
-        self._links.connect(self._iface.mapCanvas().extentsChanged, self._moved)
+        self._links.connect(self._session.settings_changed, self._look_back)
+        view_changes.follow(self._links, self._iface.mapCanvas(), self._moved)
         self._links.connect(QgsProject.instance().cleared, self._leave)
         self._tools.changed.connect(self._tool_changed)
 
@@ -302,9 +296,16 @@ class NextPanel(QGroupBox):
 
     def _labels_changed(self) -> None:
         self._is_stale = True
+        self._look_back()
         if self._asked is not None:
             self._show_answers()
-        self._enable()
+
+    def _look_back(self) -> None:
+        """Ask no more about what is of another year, dataset or classes than there are now."""
+        if self._loop.current is None:
+            self._leave()
+        else:
+            self._enable()
 
     def _drawn(self, frame: Frame) -> None:
         self._is_map_read = frame.is_whole or frame.image is None
@@ -341,9 +342,13 @@ class NextPanel(QGroupBox):
 
     def _lack(self) -> str:
         """Return what is missing; empty where there is a head."""
-        state = self._loop.state
-        if state is None:
+        state = self._loop.current
+        if state is not None:
+            return "" if state.head is not None else self.tr("It needs labels of two classes.")
+        if self._session.settings.live_map:
             return self.tr("It needs the live map: label two classes and show it.")
-        if state.head is None:
-            return self.tr("It needs labels of two classes.")
-        return ""
+        if sum(1 for count in self._session.labels.counts.values() if count) < CLASSES_NEEDED:
+            return self.tr("It needs the live map: label two classes and switch it on.")
+        return self.tr(
+            "The live map is off and has not learnt these labels in {}: switch it on."
+        ).format(self._session.settings.year)

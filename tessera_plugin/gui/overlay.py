@@ -18,7 +18,7 @@ from ..errors import TesseraError
 from ..tasks import snapshot
 from ..tasks.canvas_pictures import CanvasPictures, Finish, Supply, View
 from ..values import Extent
-from . import messages
+from . import messages, view_changes
 from .links import Links
 
 COVERAGE, FETCH = "coverage", "fetch"
@@ -123,8 +123,8 @@ class OverlayBook(QObject):
         self._pictures.failed.connect(self._failed)
         self._settle = self._timer(SETTLE_MS, self._look)
         self._pace = self._timer(UPDATE_MS, self._update)
-        self._canvas_links.connect(canvas.extentsChanged, self._settle.start)
-        self._canvas_links.connect(canvas.rotationChanged, self._settle.start)
+        view_changes.follow(self._canvas_links, canvas, self._settle.start)
+        self._canvas_links.connect(canvas.magnificationChanged, self._magnified)
         self._canvas_links.connect(canvas.destinationCrsChanged, self._crs_changed)
         self._links.connect(QgsProject.instance().cleared, self.clear)
 
@@ -238,6 +238,10 @@ class OverlayBook(QObject):
         extent = Extent(rectangle.xMinimum(), rectangle.yMinimum(), rectangle.xMaximum(),
                         rectangle.yMaximum(), snapshot.crs_text(shown.destinationCrs()))  # fmt: skip
         return View(extent, width, height)
+
+    def _magnified(self, *_: object) -> None:
+        """Do at once what QGIS does itself with any other change of the view."""
+        view_changes.place_items(self._canvas)
 
     def _crs_changed(self) -> None:
         """Show nothing until the images are made in the new CRS."""

@@ -126,7 +126,7 @@ def bring_into_sight(canvas: QgsMapCanvas, lon: float, lat: float) -> None:
             )
             box = QgsRectangle(lon - east, lat - north, lon + east, lat + north)
             canvas.setExtent(to_map.transformBoundingBox(box))
-        elif not _middle(canvas.extent()).contains(point):
+        elif not _is_in_middle(canvas, point):
             canvas.setCenter(point)
         else:
             return
@@ -147,7 +147,8 @@ def metres_per_pixel(canvas: QgsMapCanvas) -> float:
         return 0.0
 
 
-def _middle(extent: QgsRectangle) -> QgsRectangle:
-    box = QgsRectangle(extent)
-    box.scale(MIDDLE)
-    return box
+def _is_in_middle(canvas: QgsMapCanvas, point: QgsPointXY) -> bool:
+    """Return whether a point is well in sight, however the map is turned and magnified."""
+    at = canvas.getCoordinateTransform().transform(point)
+    aside = (abs(at.x() / canvas.width() - 0.5), abs(at.y() / canvas.height() - 0.5))
+    return max(aside) <= MIDDLE / 2

@@ -18,15 +18,44 @@ def _tr(words: str) -> str:
     return QCoreApplication.translate("Problems", words)
 
 
-def headline(labels: int, waiting: int) -> str:
-    """Return how many labels need a look, or else how many wait for their embeddings."""
-    if labels == 1:
-        return _tr("1 label needs a look")
+def headline(labels: int, waiting: int, *, all_compared: bool) -> str:
+    """Return how many labels need a look, or else how many wait for their embeddings.
+
+    Also that not all were compared with one another, where that is so.
+    """
+    if all_compared:
+        return _headline(labels, waiting)
+    if labels:  # short, as there is little room
+        return _tr("{} found, not all compared").format(text.count(labels))
+    return _tr("Not all labels compared")
+
+
+def not_compared() -> str:
+    """Return why not all labels were compared, and what to do."""
+    return _tr(
+        "So many polygons of different classes lie over one another that only some of them were "
+        "compared. Mend what is told: the others are compared then."
+    )
+
+
+def not_checked() -> str:
+    """Return that the labels could not be checked."""
+    return _tr("Labels not checked")
+
+
+def not_checked_advice() -> str:
+    """Return what to do where they could not be checked."""
+    return _tr(
+        "Something went wrong while the labels were checked; the reason is in QGIS's log messages, "
+        "under Tessera. All else works as before. They are checked again after their next change."
+    )
+
+
+def _headline(labels: int, waiting: int) -> str:
     if labels:
-        return _tr("{} labels need a look").format(text.count(labels))
-    if waiting == 1:
-        return _tr("1 label is not fetched yet")
-    return _tr("{} labels are not fetched yet").format(text.count(waiting))
+        return text.counted(labels, _tr("{} label needs a look"), _tr("{} labels need a look"))
+    one, many = _tr("{} label is not fetched yet"), _tr("{} labels are not fetched yet")
+    return text.counted(waiting, one, many)
 
 
 def group(kind: str, year: int) -> str:

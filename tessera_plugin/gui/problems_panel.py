@@ -21,7 +21,7 @@ from .links import Links
 from .problem_marks import ProblemMarks
 
 if TYPE_CHECKING:
-    from ..engine.label_problems import Problem
+    from ..engine.label_problems import Checked, Problem
 
 SETTLE_MS = 1000
 """The labels must stay as they are for so long before they are checked."""
@@ -49,6 +49,7 @@ class ProblemsPanel(QWidget):
         forms.load("problems_panel", self)
         self._iface, self._session = iface, session
         self._problems: Tuple[Problem, ...] = ()
+        self._all_compared, self._has_failed = True, False
         self._ignored: Set[Tuple[str, str]] = set()
         self._is_selecting = False
         self._links, self._lookup = Links(), Lookup(self)
@@ -129,11 +130,14 @@ class ProblemsPanel(QWidget):
             return  # it is checked when the engine is there
         if not self._session.labels.counts:
             self._lookup.cancel()
-            self._checked(())
+            self._all_compared, self._has_failed = True, False
+            self._take(())
         else:
             self._lookup.ask(label_checks.check(self._session), self._checked, self._failed)
 
-    def _checked(self, problems: Tuple[Problem, ...]) -> None:
+    def _checked(self, checked: Checked) -> None:
+        problems = checked.problems
+        self._all_compared, self._has_failed = checked.all_compared, False
         known = {(each.kind, each.key) for each in problems}
         self._ignored &= known  # a label that is mended and spoilt again is told again
         ignored = self._ignored
@@ -141,6 +145,7 @@ class ProblemsPanel(QWidget):
 
     def _failed(self, error: Exception) -> None:
         messages.log(error)
+        self._all_compared, self._has_failed = True, True
         self._take(())
 
     def _take(self, problems: Sequence[Problem]) -> None:
@@ -149,12 +154,14 @@ class ProblemsPanel(QWidget):
         self._fill(current, kind)
         serious = {each.key for each in problems if each.kind != WAITING}
         waiting = {each.key for each in problems if each.kind == WAITING}
-        self.problemsToggle.setText(problem_words.headline(len(serious), len(waiting)))
-        icon = note.WARNING if serious else note.INFO
+        said = problem_words.headline(len(serious), len(waiting), all_compared=self._all_compared)
+        self.problemsToggle.setText(problem_words.not_checked() if self._has_failed else said)
+        is_whole = self._all_compared and not self._has_failed
+        icon = note.WARNING if serious or not is_whole else note.INFO
         self.problemsIcon.setPixmap(
             QgsApplication.getThemeIcon(f"/{icon}").pixmap(note.ICON_PX, note.ICON_PX)
         )
-        self.setVisible(bool(problems))
+        self.setVisible(bool(problems) or not is_whole)
         self._show_marks()
         self._enable()
 
@@ -221,9 +228,15 @@ class ProblemsPanel(QWidget):
         words = self.tr("Set {} to {}").format(text.count(len(chosen)), year) if many else ""
         self.problemYearButton.setText(words or self.tr("Set year to {}").format(year))
         advice = problem_words.advice(kind, year) if kind else ""
-        self.problemsAdvice.setText(
-            advice or self.tr("Choose a label of the list to see it on the map.")
-        )
+        self.problemsAdvice.setText(advice or self._general_advice())
+
+    def _general_advice(self) -> str:
+        if self._has_failed:
+            return problem_words.not_checked_advice()
+        lines = [] if self._all_compared else [problem_words.not_compared()]
+        if self._problems:
+            lines.append(self.tr("Choose a label of the list to see it on the map."))
+        return "\n".join(lines)
 
     # --- what is chosen
 

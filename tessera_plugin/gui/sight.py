@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 from qgis.PyQt import sip
-from qgis.PyQt.QtCore import QTimer
+from qgis.PyQt.QtCore import QPoint, QRect, QTimer
 from qgis.PyQt.QtWidgets import QScrollArea, QWidget
 
 MARGIN_PX = 10
@@ -14,11 +16,25 @@ SETTLE_MS = 50
 
 def bring(widget: QWidget) -> None:
     """Scroll the page that a widget is on until it is seen, once its layout is settled."""
+    page = _page_of(widget)
+    if page is not None:
+        QTimer.singleShot(SETTLE_MS, lambda: _scroll(page, widget))
+
+
+def bring_part(widget: QWidget, part: QRect) -> None:
+    """Scroll the page that a widget is on until a part of the widget is seen."""
+    page = _page_of(widget)
+    if page is not None and page.widget() is not None:
+        there = widget.mapTo(page.widget(), QPoint(part.center()))
+        margin_px = part.height() // 2 + MARGIN_PX
+        page.ensureVisible(there.x(), there.y(), 0, margin_px)
+
+
+def _page_of(widget: QWidget) -> Optional[QScrollArea]:
     page = widget.parentWidget()
     while page is not None and not isinstance(page, QScrollArea):
         page = page.parentWidget()
-    if page is not None:
-        QTimer.singleShot(SETTLE_MS, lambda: _scroll(page, widget))
+    return page
 
 
 def _scroll(page: QScrollArea, widget: QWidget) -> None:

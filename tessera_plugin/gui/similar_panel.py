@@ -171,17 +171,18 @@ class SimilarPanel(QWidget):
         )
         if not grown.pixels:
             return self.tr("{}: none. Move the slider to the right.").format(threshold)
-        words = self.tr("{}: {} pixels, {} ha counted.").format(
+        words = self.tr("{}: {}, {} ha counted.").format(
             threshold,
-            text.count(grown.pixels),
+            text.counted_pixels(grown.pixels),
             text.decimal(grown.pixels / PIXELS_PER_HA, 1),
         )
         if not growth.only_connected:
             patches = self.tr("Patches: {}.").format(text.count(grown.patches))
             words = text.join((words, patches))
         if grown.left_out:
-            left_out = self.tr("{} more are left out, the largest are taken.")
-            words = text.join((words, left_out.format(text.count(grown.left_out))))
+            one = self.tr("{} more is left out, the largest are taken.")
+            many = self.tr("{} more are left out, the largest are taken.")
+            words = text.join((words, text.counted(grown.left_out, one, many)))
         return words
 
     # --- labels
@@ -209,11 +210,9 @@ class SimilarPanel(QWidget):
             return
         labels = self._tools.new_labels.of(found, class_id, year)
         if self._tools.attempt(lambda: store.add_labels(labels)):
-            words = self.tr(
-                "Added to “{}”: {} labels. Click another pixel, or take up another tool."
-            )
+            words = self.tr("Added to “{}”: {}. Click another pixel, or take up another tool.")
             self._forget()
-            self._note.say(words.format(active.name, text.count(len(labels))), note.SUCCESS)
+            self._note.say(words.format(active.name, text.labels(len(labels))), note.SUCCESS)
         self._enable()
 
     # --- inside

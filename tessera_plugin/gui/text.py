@@ -106,12 +106,39 @@ def short(number: int) -> str:
     return str(template).format(decimal(value, 0 if value >= 9.95 else 1))
 
 
+def counted(number: int, one: str, many: str, *more: object) -> str:
+    """Return what is said of a number of things: `one` of 1, else `many`.
+
+    The first {} in them is the number, the others are `more`.
+    """
+    return (one if number == 1 else many).format(count(number), *more)
+
+
 def labels(number: int) -> str:
     """Return a number of labels."""
     if number == 0:
         return translate("Text", "no labels")
-    template = translate("Text", "{} label") if number == 1 else translate("Text", "{} labels")
-    return str(template).format(count(number))
+    return counted(number, translate("Text", "{} label"), translate("Text", "{} labels"))
+
+
+def counted_pixels(number: int) -> str:
+    """Return a number of pixels with the word."""
+    return counted(number, translate("Text", "{} pixel"), translate("Text", "{} pixels"))
+
+
+def polygons(number: int) -> str:
+    """Return a number of polygons."""
+    return counted(number, translate("Text", "{} polygon"), translate("Text", "{} polygons"))
+
+
+def classes(number: int) -> str:
+    """Return a number of classes."""
+    return counted(number, translate("Text", "{} class"), translate("Text", "{} classes"))
+
+
+def parts(number: int) -> str:
+    """Return a number of parts."""
+    return counted(number, translate("Text", "{} part"), translate("Text", "{} parts"))
 
 
 def form(name: str) -> str:

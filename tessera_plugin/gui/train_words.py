@@ -10,6 +10,7 @@ from qgis.PyQt.QtCore import QCoreApplication
 
 from ..tasks import train_jobs
 from ..tasks.session import Session
+from ..tasks.train_choices import FILE
 from . import text
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def sentences(result: TrainResult, session: Session) -> List[str]:
     ):
         if count:
             told.append(words.format(text.count(count)))
-    return [*told, *_empty_classes(result), *_untested(result), *_other_years(session)]
+    heeded = (*_empty_classes(result), *_untested(result), *_not_asked(result))
+    return [*told, *heeded, *_other_years(session)]
 
 
 def _empty_classes(result: TrainResult) -> List[str]:
@@ -62,6 +64,37 @@ def _untested(result: TrainResult) -> List[str]:
     if not names:
         return []
     return [translate("Map", "Learnt but not tested: {}.").format(", ".join(names))]
+
+
+def _not_asked(result: TrainResult) -> List[str]:
+    """Return which labels the test left out, and what they would change."""
+    folds = result.folds
+    if folds is None:
+        return []
+    told = []
+    if folds.shared_labels:
+        words = (
+            translate("Map", "Not tested, because they lie on ground that is learnt: {} labels.")
+            if folds.scheme == FILE
+            else translate(
+                "Map",
+                "Not learnt for the test of an area, because they lie on its ground: {} labels.",
+            )
+        )
+        told.append(words.format(text.count(folds.shared_labels)))
+    if folds.unknown_labels and result.head.accuracy is not None:
+        told.append(
+            translate(
+                "Map",
+                "Not tested, because the head knows no {}: {} labels. On a map they come out wrong: "
+                "counted so, the overall accuracy is {}. Label these classes and train again.",
+            ).format(
+                ", ".join(folds.unknown_classes),
+                text.count(folds.unknown_labels),
+                text.percent(folds.overall_with_unknown(result.head.accuracy), 1),
+            )
+        )
+    return told
 
 
 def _other_years(session: Session) -> List[str]:

@@ -253,8 +253,8 @@ class ValidationPanel(QWidget):
                 "by a head that has not seen it. Still too kind: neighbours look alike."
             ),
             "blocks": self.tr(
-                "How good is it between my labels? Whole blocks of ground are held out, so no "
-                "neighbour helps."
+                "How good is it between my labels? Whole blocks of ground are held out, so "
+                "neighbours hardly help."
             ),
             "areas": self.tr(
                 "How good is it in an area without labels? Each area is asked by what the others "

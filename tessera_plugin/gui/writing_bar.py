@@ -35,6 +35,7 @@ class WritingBar(QWidget):
         self._bar.setRange(0, 1000)
         self._stop = QToolButton(self)
         self._stop.setObjectName("stopWritingButton")
+        self._stop.setAccessibleName(self.tr("Stop writing"))
         self._stop.setIcon(QgsApplication.getThemeIcon("/mActionCancelAllEdits.svg"))
         self._stop.setToolTip(self.tr("Stop, and leave the labels as they were before"))
         row = QHBoxLayout(self)

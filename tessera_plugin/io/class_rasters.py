@@ -15,6 +15,7 @@ from osgeo import gdal
 from ..errors import NotWritable
 from ..progress import Report
 from ..values import Window
+from . import files
 from .gdal_errors import collected
 
 _TYPES: Dict[int, np.dtype[Any]] = {
@@ -69,7 +70,7 @@ def sieve(source: Path, target: Path, least_px: int, connected: int, report: Rep
     area whose neighbours are all as small. The memory goes with the number of areas: 33 MB for 16
     million pixels of fields with noise, at most 25 bytes per pixel, where each is an area.
     The result has neither colours nor compression.
-    Raises: NotWritable, Cancelled.
+    Raises: NotWritable, DiskFull, Cancelled.
     """
     problems: List[str] = []
     stop: List[BaseException] = []
@@ -87,7 +88,7 @@ def sieve(source: Path, target: Path, least_px: int, connected: int, report: Rep
     if stop:
         raise stop[0]
     if problems:
-        raise NotWritable(str(target), "; ".join(dict.fromkeys(problems)).rstrip("."))
+        raise files.write_failure(target, problems)
 
 
 def telling(

@@ -25,6 +25,9 @@ STALE_S = 24 * 3600.0
 _SIDE_SUFFIXES = (".aux.xml", ".ovr", ".msk")
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _WINDOWS_DISK_FULL = 112
+_SAYS_FULL = ("No space left", "database or disk is full")
+_LOW_DISK_BYTES = 1_000_000
+"""GDAL does not always say that a disk is full, but then it is."""
 
 
 @functools.lru_cache(maxsize=1)
@@ -43,10 +46,27 @@ def write_error(path: Union[str, Path], error: OSError, needed_bytes: int = 0) -
     """Return the error to raise for an OSError met while writing: DiskFull or NotWritable."""
     full = error.errno in _FULL or getattr(error, "winerror", 0) == _WINDOWS_DISK_FULL
     if full:
-        return DiskFull(str(path), needed_bytes)
+        return DiskFull(called(path), needed_bytes)
     if isinstance(error, FileNotFoundError):
-        return NotWritable(str(path), "its folder does not exist")
-    return NotWritable(str(path), error.strerror or str(error))
+        return NotWritable(called(path), "its folder does not exist")
+    return NotWritable(called(path), error.strerror or str(error))
+
+
+def write_failure(path: Path, problems: Sequence[str], needed_bytes: int = 0) -> TesseraError:
+    """Return the error to raise for what GDAL said of a file that it could not write."""
+    said = "; ".join(dict.fromkeys(problems)).rstrip(".")
+    is_full = any(each in said for each in _SAYS_FULL)
+    if is_full or free_bytes(path) < _LOW_DISK_BYTES:
+        return DiskFull(called(path), needed_bytes)
+    return NotWritable(called(path), said)
+
+
+def called(path: Union[str, Path]) -> str:
+    """Return what a person calls a file that may still be in its staging folder."""
+    kept = Path(path)
+    if kept.parent.name.startswith(STAGING_PREFIX):
+        kept = kept.parent.parent / kept.name
+    return str(kept)
 
 
 def free_bytes(path: Union[str, Path]) -> int:
@@ -60,7 +80,7 @@ def free_bytes(path: Union[str, Path]) -> int:
 def check_space(path: Union[str, Path], needed_bytes: int) -> None:
     """Check that the disk of a file has room. Raises: DiskFull."""
     if free_bytes(path) < needed_bytes:
-        raise DiskFull(str(path), needed_bytes)
+        raise DiskFull(called(path), needed_bytes)
 
 
 def staging_folder(beside: Union[str, Path]) -> Path:

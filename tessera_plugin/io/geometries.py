@@ -13,6 +13,7 @@ from .projection import LONLAT, spatial_reference
 
 _POINTS = (ogr.wkbPoint, ogr.wkbMultiPoint)
 _POLYGONS = (ogr.wkbPolygon, ogr.wkbMultiPolygon)
+_HALF = 180.0
 _MOST_LON = 540.0  # the map goes on counting past the antimeridian
 
 
@@ -92,6 +93,57 @@ def transformed(
     return geometry if done and _is_finite(geometry) else None
 
 
+def cut_at_180(geometry: ogr.Geometry) -> ogr.Geometry:
+    """Return a geometry in degrees in which no polygon goes around the globe the wrong way.
+
+    One on both sides of 180° comes out of a projection with vertices near 180 and near -180: it is cut
+    there, as RFC 7946 asks. All others are returned as they are.
+    """
+    west, east = geometry.GetEnvelope()[:2]
+    if east - west <= _HALF or geometry.GetGeometryType() not in _POLYGONS:
+        return geometry
+    is_single = geometry.GetGeometryType() == ogr.wkbPolygon
+    result = ogr.Geometry(ogr.wkbMultiPolygon)
+    for polygon in [geometry] if is_single else _parts(geometry):
+        _unwrap(polygon)
+        for lap in (-1, 0, 1):
+            piece = polygon.Intersection(_lap(lap))
+            found = None if piece is None else _gathered(piece, _POLYGONS)
+            if found is not None:
+                _shift(found, -lap * 2 * _HALF)
+                for each in [found] if found.GetGeometryType() == ogr.wkbPolygon else _parts(found):
+                    result.AddGeometry(each)
+    return geometry if result.IsEmpty() else result
+
+
+def _unwrap(polygon: ogr.Geometry) -> None:
+    """Let no edge of a polygon be longer than half a turn: what follows a jump is counted on."""
+    before = polygon.GetGeometryRef(0).GetX(0)
+    for ring in _parts(polygon):
+        for index in range(ring.GetPointCount()):
+            lon = ring.GetX(index)
+            lon += 2 * _HALF * round((before - lon) / (2 * _HALF))
+            ring.SetPoint_2D(index, lon, ring.GetY(index))
+            before = lon
+
+
+def _shift(geometry: ogr.Geometry, degrees: float) -> None:
+    if geometry.GetGeometryCount():
+        for part in _parts(geometry):
+            _shift(part, degrees)
+        return
+    for index in range(geometry.GetPointCount()):
+        geometry.SetPoint_2D(index, geometry.GetX(index) + degrees, geometry.GetY(index))
+
+
+def _lap(number: int) -> ogr.Geometry:
+    """Return the rectangle of a lap of the globe, 0 from -180 to 180."""
+    west, east = (2 * number - 1) * _HALF, (2 * number + 1) * _HALF
+    return ogr.CreateGeometryFromWkt(
+        f"POLYGON (({west} -90,{east} -90,{east} 90,{west} 90,{west} -90))"
+    )
+
+
 def parts_of(geometry: ogr.Geometry) -> List[bytes]:
     """Return the points or polygons that a plain geometry has, one by one, as WKB."""
     is_single = geometry.GetGeometryType() in (ogr.wkbPoint, ogr.wkbPolygon)
@@ -138,12 +190,13 @@ class ToLonLat:
         usable, is_mended = plain(geometry)
         if usable is not None and self._change is not None:
             usable = transformed(usable, self._change)
-        if usable is None or not _is_on_globe(usable):
+        if usable is None or not is_on_globe(usable):
             return None
         self.mended += is_mended
-        return parts_of(usable)
+        return parts_of(cut_at_180(usable))
 
 
-def _is_on_globe(geometry: ogr.Geometry) -> bool:
+def is_on_globe(geometry: ogr.Geometry) -> bool:
+    """Return whether a geometry may be one in degrees, the laps beside the first one too."""
     west, east, south, north = geometry.GetEnvelope()
     return bool(west >= -_MOST_LON and east <= _MOST_LON and south >= -90 and north <= 90)

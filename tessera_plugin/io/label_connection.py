@@ -12,6 +12,9 @@ from osgeo import gdal
 from ..errors import LabelsUnreadable, NotWritable
 from .gdal_errors import collected
 
+BUSY_MS = 400
+"""So long another program may keep the file locked; the person waits meanwhile."""
+
 Rows = List[Tuple[Any, ...]]
 
 
@@ -45,6 +48,9 @@ def rows(path: str, dataset: Any, sql: str) -> Rows:  # noqa: ANN401 - GDAL has 
                 found.append(tuple(feature.GetField(index) for index in range(count)))
             dataset.ReleaseResultSet(result)
     if problems:
+        del (
+            dataset
+        )  # who keeps the error must not keep the file open, maybe longer than GDAL is there
         raise NotWritable(path, sentence(problems[0]))
     return found
 

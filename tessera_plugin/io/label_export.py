@@ -18,7 +18,7 @@ from osgeo import ogr
 
 from ..errors import LabelsUnreadable, NotWritable
 from ..values import LandClass, StoredLabel
-from . import files, label_file
+from . import files, gpkg_place, label_file
 
 FORMATS = (".gpkg", ".geojson", ".csv")
 """Endings of the files that labels are written to."""
@@ -55,7 +55,7 @@ def write_csv(path: str, labels: Sequence[StoredLabel], classes: Sequence[LandCl
 def copy_store(source: str, path: str) -> None:
     """Write a copy of a label file as it is now, also while somebody writes to it.
 
-    Raises: NotWritable.
+    Raises: NotWritable, also where somebody is at work on the file that it would take the place of.
     """
     target = Path(path)
     if target.exists() and target.samefile(source):
@@ -64,6 +64,7 @@ def copy_store(source: str, path: str) -> None:
     try:
         whole = staged / target.name
         label_file.copy(source, str(whole))
+        gpkg_place.vacate(path)
         whole.replace(target)
     except LabelsUnreadable as error:
         raise NotWritable(path, error.reason) from error

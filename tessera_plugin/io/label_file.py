@@ -15,28 +15,24 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from osgeo import gdal, ogr
 
-from ..errors import LabelsUnreadable, NotWritable
+from ..errors import LabelsChanged, LabelsUnreadable, NotWritable
 from ..progress import Report, silent
-from ..values import POINTS, POLYGONS, LabelChange, LandClass, StoredClass, StoredLabel
-from . import label_sql
+from ..values import POINTS, POLYGONS, LabelChange, LandClass, StoredClass
+from . import gpkg_place, label_sql
 from .gdal_errors import collected
-from .label_connection import Rows, connect, connected, data_version, rows, sentence
+from .label_connection import BUSY_MS, Rows, connect, connected, data_version, rows, sentence
+from .label_contents import Contents, RawLabel, Reading, places_of
 from .projection import spatial_reference
 
 SCHEMA_VERSION = 2
 """1 had neither notes, confidence nor hidden classes."""
 
 CLASSES, META = "classes", "tessera_meta"
-
-BUSY_MS = 400
-"""So long another program may keep the file locked; the person waits meanwhile."""
 
 _LABEL_FIELDS = ("class_id", "class_name", "year", "created", "key", "note", "confidence")
 _FIELDS: Mapping[str, Tuple[str, ...]] = {
@@ -52,20 +48,6 @@ _SINCE_2 = {
     POLYGONS: {"note": "TEXT", "confidence": "MEDIUMINT"},
     CLASSES: {"hidden": "BOOLEAN"},
 }
-
-
-@dataclass(frozen=True)
-class Contents:
-    """All that a label file says."""
-
-    classes: Tuple[StoredClass, ...]
-    """In the person's order."""
-    labels: Tuple[StoredLabel, ...]
-    """Those with a class and a geometry; their keys are all different."""
-    names: Mapping[int, str]
-    """What labels call the classes that the file's table does not have."""
-    next_class_id: int
-    """Greater than every id that was ever given."""
 
 
 class LabelFile:
@@ -129,20 +111,20 @@ class LabelFile:
     # --- reading
 
     def read(self) -> Contents:
-        """Return all there is. Labels without a key of their own get one, in the file too.
+        """Return all there is.
 
-        Raises: LabelsUnreadable.
+        Labels that other programs wrote are made like all others, in the file too: see
+        `label_contents`. Raises: LabelsUnreadable.
         """
         self._seen = self._data_version()
         try:
-            classes = self._read_classes()
-            labels, names = self._read_labels({each.land_class.id for each in classes})
-            told = self._meta().get("next_class_id", "")
+            told = _whole(self._meta().get("next_class_id", "")) or 0
+            reading = Reading(self._read_classes(), told)
+            contents = reading.contents([row for table in _KINDS for row in self._raw(table)])
         except NotWritable as error:
             raise LabelsUnreadable(self._path, error.reason) from error
-        ids = [*(each.land_class.id for each in classes), *(each.class_id for each in labels)]
-        first_free = max([0, *ids]) + 1
-        return Contents(classes, labels, names, max(first_free, _whole(told) or 0))
+        self._amend(reading.amendments)
+        return contents
 
     def feature_ids(self, table: str, keys: Sequence[str]) -> List[int]:
         """Return the ids of labels as QGIS knows them."""
@@ -155,20 +137,23 @@ class LabelFile:
     def write(self, change: LabelChange, next_class_id: int, report: Report = silent) -> None:
         """Bring a change about: all of it, or nothing.
 
-        On any thread, as long as nobody else uses this object. Raises: NotWritable, Cancelled.
+        On any thread, as long as nobody else uses this object.
+        Raises: NotWritable, Cancelled; LabelsChanged where the file is not as it was read, also
+        where only its log was brought in: `read` tells whether there is something new.
         """
         if not self.is_writable:
             raise NotWritable(self._path, "it is read-only")
         expected = max(1, len(change.labels) // label_sql.ROWS_PER_INSERT)
         with self._transaction():
+            self._rows(  # from here on nobody else writes
+                f"UPDATE {META} SET value = max(CAST(value AS INTEGER), {next_class_id})"  # noqa: S608
+                " WHERE name = 'next_class_id'"
+            )
+            if self.is_changed:
+                raise LabelsChanged(self._path)
             for number, sql in enumerate(label_sql.statements(change)):
                 report(min(number / expected, 1.0), "Writing labels")
                 self._rows(sql)
-            if change.classes_before != change.classes_after:
-                self._rows(
-                    f"UPDATE {META} SET value = '{next_class_id}'"  # noqa: S608 - a number
-                    " WHERE name = 'next_class_id'"
-                )
 
     def write_styles(self, styles: Mapping[str, str]) -> None:
         """Have other programs draw tables so, as QML; all or none. Raises: NotWritable."""
@@ -239,66 +224,33 @@ class LabelFile:
                 found[number] = StoredClass(made, bool(row.get("hidden")))
         return tuple(found.values())
 
-    def _read_labels(self, known: Any) -> Tuple[Tuple[StoredLabel, ...], Dict[int, str]]:  # noqa: ANN401
-        found: Dict[str, StoredLabel] = {}
-        names: Dict[int, str] = {}
-        new_keys: Dict[str, List[str]] = defaultdict(list)
-        for table in _KINDS:
-            fields = self._known_fields(table)
-            extra = [each for each in self._columns(table) if each not in (*fields, "fid", "geom")]
-            for fid, wkb, row in self._label_rows(table, fields, extra):
-                class_id, key = row["class_id"], row["key"]
-                if class_id is None or wkb is None:
-                    continue
-                if class_id not in known:
-                    names.setdefault(class_id, row["class_name"] or str(class_id))
-                if not key or key in found:  # drawn by other means, or a copy
-                    key = str(uuid.uuid4())
-                    new_keys[table].append(
-                        f"UPDATE {table} SET key = '{key}' WHERE fid = {fid}"  # noqa: S608
-                    )
-                confidence = row.get("confidence")
-                found[key] = StoredLabel(
-                    key,
-                    class_id,
-                    row["year"] or 0,
-                    wkb,
-                    row.get("note") or "",
-                    100 if confidence is None else confidence,
-                    row["created"] or "",
-                    tuple((name, row[name]) for name in extra if row[name] != "NULL"),
-                )
-        self._write_keys([sql for each in new_keys.values() for sql in each])
-        return tuple(found.values()), names
-
-    def _write_keys(self, wanted: Sequence[str]) -> None:
+    def _amend(self, wanted: Sequence[str]) -> None:
         if wanted and self.is_writable:
             with contextlib.suppress(NotWritable), self._transaction():  # the next reading tries
                 for sql in wanted:
                     self._rows(sql)
 
-    def _label_rows(
-        self, table: str, fields: Sequence[str], extra: Sequence[str]
-    ) -> List[Tuple[int, Any, Dict[str, Any]]]:
-        """Return feature ids, geometries and values; those of other columns as SQL literals."""
+    def _raw(self, table: str) -> List[RawLabel]:
+        """Return the rows of a table of labels."""
+        fields = self._known_fields(table)
+        extra = [each for each in self._columns(table) if each not in (*fields, "fid", "geom")]
         columns = ["fid + 0 AS id", "geom", *fields]
         columns += [
             f"quote({label_sql.name(name)}) AS x{number}" for number, name in enumerate(extra)
         ]
         sql = f"SELECT {', '.join(columns)} FROM {table} ORDER BY fid"  # noqa: S608
+        ((count,),) = self._rows(f"SELECT count(*) FROM {table}")  # noqa: S608 - a constant
         problems: List[str] = []
-        found: List[Tuple[int, Any, Dict[str, Any]]] = []
+        found: List[RawLabel] = []
         with collected(problems):
             result = self._dataset.ExecuteSQL(sql)
             if result is not None:
-                for feature in result:
-                    values = [feature.GetField(index) for index in range(feature.GetFieldCount())]
-                    row = dict(zip((*fields, *extra), values[1:]))
-                    for name in _NUMBERS & row.keys():
-                        row[name] = _whole(row[name])
-                    found.append((values[0], _wkb(feature), row))
+                found = [
+                    _raw_label(table, each, fields, extra) for each in _features(result, count)
+                ]
                 self._dataset.ReleaseResultSet(result)
-        if problems:
+        is_whole = len(found) >= count and any(each.values for each in found)
+        if problems and not is_whole:  # geometries that can't be read are no reason to read none
             raise LabelsUnreadable(self._path, sentence(problems[0]))
         return found
 
@@ -353,7 +305,10 @@ def copy(source: str, path: str) -> None:
 
 
 def create(path: str) -> None:
-    """Make an empty label file, whole or not at all. Raises: NotWritable."""
+    """Make an empty label file, whole or not at all. Raises: NotWritable.
+
+    What an older file of that name has left behind beside it goes.
+    """
     target = Path(path)
     temporary = target.with_name(f".{target.stem}-{uuid.uuid4().hex[:8]}.gpkg")
     try:
@@ -365,6 +320,7 @@ def create(path: str) -> None:
             _create(temporary)
         if problems:
             raise NotWritable(path, sentence(problems[0]))
+        gpkg_place.vacate(path)
         temporary.replace(target)
     except OSError as error:
         raise NotWritable(path, error.strerror or str(error)) from error
@@ -407,17 +363,34 @@ def _identity(path: str) -> Tuple[int, int]:
     return 0, 0
 
 
-def _wkb(feature: ogr.Feature) -> Any:  # noqa: ANN401 - bytes or None
-    geometry = feature.GetGeometryRef()
-    if geometry is None or geometry.IsEmpty():
-        return None
-    if geometry.CoordinateDimension() > 2:
-        geometry.FlattenTo2D()
-    return bytes(geometry.ExportToWkb(ogr.wkbNDR))
+def _features(result: ogr.Layer, count: int) -> Iterator[Optional[ogr.Feature]]:
+    """Yield so many features of a result, if there are, None for those that GDAL can't read."""
+    for _ in range(count):
+        try:
+            feature = result.GetNextFeature()
+        except RuntimeError:  # where another plugin switched exceptions on
+            yield None
+            continue
+        if feature is None:
+            return
+        yield feature
+
+
+def _raw_label(
+    table: str, feature: Optional[ogr.Feature], fields: Sequence[str], extra: Sequence[str]
+) -> RawLabel:
+    if feature is None:
+        return RawLabel(table, 0, (), {}, ())
+    fid, *held = [feature.GetField(index) for index in range(1 + len(fields) + len(extra))]
+    values = dict(zip(fields, held))
+    for name in _NUMBERS & values.keys():
+        values[name] = _whole(values[name])
+    places = places_of(feature.GetGeometryRef())
+    return RawLabel(table, fid, places, values, tuple(zip(extra, held[len(fields) :])))
 
 
 def _whole(value: Any) -> Any:  # noqa: ANN401 - a number or None
     try:
         return int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

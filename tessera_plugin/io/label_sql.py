@@ -58,6 +58,11 @@ def name(value: str) -> str:
     return '"' + value.replace('"', '""') + '"'
 
 
+def geometry(wkb: bytes) -> str:
+    """Return a geometry as an SQL literal of what the file keeps."""
+    return f"X'{_blob(wkb).hex()}'"
+
+
 # --- styles
 
 
@@ -174,7 +179,7 @@ def _portions(keys: Sequence[str]) -> Iterator[Sequence[str]]:
 def _values(label: StoredLabel, names: Mapping[int, str]) -> Dict[str, str]:
     class_name = names.get(label.class_id)
     values = (
-        f"X'{_blob(label.wkb).hex()}'",
+        geometry(label.wkb),
         str(label.class_id),
         "NULL" if class_name is None else text(class_name),
         str(label.year),

@@ -45,6 +45,11 @@ class ZonePolygon:
     at_seam: bool
     """Whether it reaches over the zone's strip; its pixels there are another zone's."""
 
+    @property
+    def pixels(self) -> int:
+        """About how many pixels it holds, by its area."""
+        return round(float(_geometry(self.wkb).GetArea()) / (PIXEL_M * PIXEL_M))
+
     def windows(self, within: Optional[Window] = None) -> Iterator[Window]:
         """Yield the windows that hold its pixel centres, each at most STRIP_PX pixels.
 

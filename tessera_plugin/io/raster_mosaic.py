@@ -20,7 +20,7 @@ from . import files
 from .gdal_errors import collected as _errors
 from .projection import strip_limits
 from .raster_classes import ClassCount, add_classes
-from .rasters import TILE_PX, write_failure
+from .rasters import TILE_PX
 
 
 def mosaic(
@@ -63,7 +63,7 @@ def mosaic(
             dataset.SetMetadata(dict(tags or {}))
         dataset = None
     if problems:
-        raise write_failure(out, problems, 0)
+        raise files.write_failure(out, problems, 0)
     _name_beside(out)
     _check_readable(out)
     return (*helpers, out)
@@ -180,4 +180,4 @@ def _check_readable(path: Path) -> None:
             problems.append("what was written can't be read back")
         dataset = None
     if problems:
-        raise write_failure(path, problems, 0)
+        raise files.write_failure(path, problems, 0)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from osgeo import gdal, osr
 
-from ..errors import DiskFull, NotWritable, TesseraError
+from ..errors import TesseraError
 from ..progress import Report, part, silent
 from ..values import LandClass, Window
 from . import files
@@ -32,7 +32,6 @@ CONFIDENCE_NODATA = 255
 TILE_PX = 256
 """Edge of the tiles inside a GeoTIFF."""
 
-_LOW_DISK_BYTES = 1_000_000
 _TYPES = {
     np.dtype(np.uint8): gdal.GDT_Byte,
     np.dtype(np.uint16): gdal.GDT_UInt16,
@@ -197,7 +196,7 @@ class RasterWriter:
 
     def _failure(self, problems: Sequence[str]) -> TesseraError:
         pixel_bytes = self._layout.bands * self._layout.dtype.itemsize
-        return write_failure(self.path, problems, self._window.pixels * pixel_bytes)
+        return files.write_failure(self.path, problems, self._window.pixels * pixel_bytes)
 
 
 class _TileRows:
@@ -317,14 +316,6 @@ def tiles(window: Window) -> Iterator[Window]:
 
 
 # --- GDAL, checked
-
-
-def write_failure(path: Path, problems: Sequence[str], needed_bytes: int) -> TesseraError:
-    """Return the error of a file that could not be written, from what GDAL said of it."""
-    said = "; ".join(dict.fromkeys(problems))
-    if "No space left" in said or files.free_bytes(path) < _LOW_DISK_BYTES:
-        return DiskFull(str(path), needed_bytes)
-    return NotWritable(str(path), said.rstrip("."))
 
 
 def _create(path: Path, window: Window, layout: Layout, tags: Mapping[str, str]) -> gdal.Dataset:

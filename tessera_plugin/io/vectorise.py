@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, List, Mapping, Optional, Sequence
@@ -13,9 +14,10 @@ from xml.sax.saxutils import quoteattr
 
 from osgeo import gdal, ogr
 
-from ..errors import DiskFull, NotWritable, TesseraError, TooManyPolygons
+from ..errors import TooManyPolygons
 from ..progress import Report, part, silent
 from ..values import LandClass
+from . import files
 from .class_rasters import telling
 from .gdal_errors import collected
 
@@ -31,6 +33,7 @@ class PolygonLayer:
     """A class map and the table that its polygons go to."""
 
     name: str
+    """Of ours, not a person's: GDAL refuses some (`gpkg_x`), and it is part of SQL."""
     raster: Path
 
 
@@ -52,6 +55,7 @@ def polygonise(
     """
     problems: List[str] = []
     count, most = 0, MOST_POLYGONS if limit is None else limit
+    package = None
     with collected(problems):
         package = gdal.GetDriverByName("GPKG").Create(str(out), 0, 0, 0, gdal.GDT_Unknown)
         try:
@@ -60,16 +64,21 @@ def polygonise(
                 share = part(report, number / len(layers), (number + 1) / len(layers))
                 count += _add_layer(package, each, classes, share, most - count)
             _add_styles(package, [each.name for each in layers], qml(classes))
+        except BaseException as error:
+            _let_go(error)
+            raise
         finally:
-            _close(package)
+            package = None
     if problems:
-        raise _failure(out, problems)
+        raise files.write_failure(out, problems)
     return count
 
 
-def _close(package: gdal.Dataset) -> None:
-    """Close a file although an error that is on its way still holds it (GDAL 3.8 and later)."""
-    getattr(package, "Close", package.FlushCache)()
+def _let_go(error: Optional[BaseException]) -> None:
+    """Free what the frames of an error hold: it may be kept, and with it files would stay open."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _add_layer(
@@ -79,6 +88,8 @@ def _add_layer(
     raster = gdal.OpenEx(str(source.raster), gdal.OF_RASTER)
     band = raster.GetRasterBand(1)
     layer = package.CreateLayer(source.name, raster.GetSpatialRef(), ogr.wkbPolygon)
+    if layer is None:
+        return 0  # GDAL has said why
     for name, kind in (("class_id", ogr.OFTInteger), ("class", ogr.OFTString),
                        ("hectares", ogr.OFTReal)):  # fmt: skip
         layer.CreateField(ogr.FieldDefn(name, kind))
@@ -142,6 +153,8 @@ def qml(classes: Sequence[LandClass]) -> str:
 def _add_styles(package: gdal.Dataset, names: Sequence[str], text: str) -> None:
     """Add the table in which QGIS keeps the styles of a GeoPackage's layers."""
     table = package.CreateLayer(_STYLES, None, ogr.wkbNone, ["FID=id"])
+    if table is None:
+        return  # GDAL has said why
     for name in ("f_table_catalog", "f_table_schema", "f_table_name", "f_geometry_column",
                  "styleName", "styleQML", "styleSLD"):  # fmt: skip
         table.CreateField(ogr.FieldDefn(name, ogr.OFTString))
@@ -169,10 +182,3 @@ def _rgba(color: str) -> str:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _failure(path: Path, problems: Sequence[str]) -> TesseraError:
-    told = "; ".join(dict.fromkeys(problems)).rstrip(".")
-    if "No space left" in told or "database or disk is full" in told:
-        return DiskFull(str(path), 0)
-    return NotWritable(str(path), told)

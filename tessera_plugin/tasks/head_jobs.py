@@ -43,6 +43,7 @@ class Compared:
     reading: Optional[Reading]
     folds: Folds
     labels: int
+    """Labels that were tested."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +193,7 @@ def compare(session: Session, wanted: TrainRequest) -> EngineTask:
         rows = head_comparison.compare_heads(
             samples, wanted.params, folds, report=rest, worker=client
         )
-        return Compared(rows, head_comparison.reading(rows), folds, samples.report.labels)
+        return Compared(rows, head_comparison.reading(rows), folds, folds.tested_labels(samples))
 
     return EngineTask(translate("Jobs", "Comparing kinds of heads"), work)
 

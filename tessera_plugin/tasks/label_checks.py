@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Tuple
+from typing import TYPE_CHECKING
 
 from qgis.PyQt.QtCore import QCoreApplication
 
@@ -13,11 +13,11 @@ from .base import EngineTask
 from .session import Session
 
 if TYPE_CHECKING:
-    from ..engine.label_problems import Problem
+    from ..engine.label_problems import Checked
 
 
 def check(session: Session) -> EngineTask:
-    """Return the task that checks all labels: gives the `Problem`s, in their order."""
+    """Return the task that checks all labels: gives `Checked`."""
     from ..engine import label_problems as engine  # noqa: PLC0415 - light plugin load
 
     labels = tuple(session.labels.labels())
@@ -25,7 +25,7 @@ def check(session: Session) -> EngineTask:
         session.dataset.key, session.settings.year, session.access(), session.depth
     )
 
-    def work(report: Report) -> Tuple[Problem, ...]:
+    def work(report: Report) -> Checked:
         return engine.check_cached(labels, request, report)
 
     return EngineTask(QCoreApplication.translate("LabelChecks", "Checking labels"), work)

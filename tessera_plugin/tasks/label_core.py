@@ -79,6 +79,8 @@ class LabelCore(QObject):
         """What brings many labels into the file just now; nobody else may use it meanwhile."""
         self._is_edited = False
         """Whether a person saved edits of a layer meanwhile."""
+        self._not_used = (0, 0)
+        """Labels of the file without a class, and without a place."""
         self._selected: Tuple[str, ...] = ()
         self._revision = 0
         self._styled: Tuple[StoredClass, ...] = ()
@@ -119,6 +121,7 @@ class LabelCore(QObject):
             self._next_class_id = contents.next_class_id
             self._classes = self._styled = self._with_unknown(contents)
             self._rows = LabelRows(contents.labels)
+            self._not_used = contents.no_class, contents.unusable
         self._tell()
 
     def close(self) -> None:
@@ -128,6 +131,7 @@ class LabelCore(QObject):
         self._is_lost = False
         self._next_class_id, self._styled = 1, ()
         self._classes, self._rows, self._history = (), LabelRows(), History()
+        self._not_used = (0, 0)
         self._set_selection(())
 
     def refresh(self) -> None:
@@ -138,16 +142,23 @@ class LabelCore(QObject):
         if self._writing is not None:
             self._is_edited = True  # it is looked at when that is done
             return
+        self._take_over()
+
+    def _take_over(self) -> bool:
+        """Have in memory what somebody else wrote; return whether there was something."""
         contents = self._contents()
         if contents is None:
-            return
+            return False
         self._next_class_id = max(self._next_class_id, contents.next_class_id)
         classes = self._with_unknown(contents)
         found = LabelChange(self._classes, classes, self._rows.differences(contents.labels))
+        before, self._not_used = self._not_used, (contents.no_class, contents.unusable)
         if found:
             self._take(found)
             self._history.add(Step(label_words.by_others(), found))
+        if found or self._not_used != before:
             self._tell()
+        return bool(found)
 
     # --- the classes
 
@@ -164,6 +175,18 @@ class LabelCore(QObject):
     def land_class(self, class_id: int) -> Optional[LandClass]:
         """Return a class, or None."""
         return next((each for each in self.classes if each.id == class_id), None)
+
+    # --- what is in the file and can't be used
+
+    @property
+    def no_class(self) -> int:
+        """How many labels of the file have neither the id nor the name of a class."""
+        return self._not_used[0]
+
+    @property
+    def unusable(self) -> int:
+        """How many labels of the file are neither points nor polygons with a place on earth."""
+        return self._not_used[1]
 
     # --- the selection
 
@@ -217,8 +240,8 @@ class LabelCore(QObject):
     def _with_unknown(self, contents: Contents) -> Tuple[StoredClass, ...]:
         """Return the classes, with those that somebody gave to labels by other means."""
         classes = list(contents.classes)
-        for class_id, name in contents.names.items():
-            color = free_color([each.land_class for each in classes])
+        colors = with_colors([""] * len(contents.names), [each.land_class for each in classes])
+        for (class_id, name), color in zip(contents.names.items(), colors):
             classes.append(StoredClass(LandClass(class_id, name, color)))
         found = LabelChange(contents.classes, tuple(classes))
         if found and self._file is not None:
@@ -271,12 +294,17 @@ class LabelCore(QObject):
             raise NotWritable(self._path, "the file is gone")
         if self._file is not None and not self._file.is_changed and not self._file.is_other:
             return False
-        before = self._history.last
+        return self._look()
+
+    def _look(self) -> bool:
+        """Take over what somebody else wrote; return whether there was something.
+
+        Raises: NotWritable if the file can't be read any more.
+        """
         try:
-            self.refresh()
+            return self._take_over()
         except TesseraError as error:
             raise NotWritable(self._path, str(error)) from error
-        return self._history.last is not before
 
     def _take(self, change: LabelChange) -> None:
         """Have in memory what is in the file."""
@@ -331,8 +359,8 @@ def _is_there(path: str) -> bool:
     return os.path.exists(path)  # noqa: PTH110 - Path.exists raises where a drive is gone
 
 
-def free_color(classes: Sequence[LandClass]) -> str:
-    """Return a colour that none of the classes has, as long as there is one."""
-    used = {each.color.lower() for each in classes}
-    free = [color for color in PALETTE if color not in used]
-    return free[0] if free else PALETTE[len(used) % len(PALETTE)]
+def with_colors(colors: Sequence[str], classes: Sequence[LandClass]) -> Tuple[str, ...]:
+    """Return colours of new classes, in which one that no class has is put for each that is empty."""
+    from ..engine.class_colors import filled  # noqa: PLC0415 - light plugin load
+
+    return filled(colors, [each.color for each in classes], PALETTE)

@@ -14,7 +14,7 @@ from typing import Callable, Iterable, Iterator, Optional, Sequence, Tuple
 
 from qgis.PyQt.QtCore import pyqtSignal
 
-from ..errors import LabelsBusy, NotWritable
+from ..errors import LabelsBusy, LabelsChanged, NotWritable
 from ..progress import Report, part
 from ..values import LabelChange, StoredClass
 from .label_core import LabelCore
@@ -112,10 +112,15 @@ class LabelSteps(LabelCore):
             yield
             joined = self._joined
             if joined:
-                self._put(joined)
+                try:
+                    self._write(joined)
+                except LabelsChanged:
+                    self._forget_joined(next_class_id)
+                    self._put(joined)
+                    self._take(joined)
         except BaseException:
-            self._take(self._joined.inverse)
-            self._next_class_id = next_class_id
+            if self._joined:
+                self._forget_joined(next_class_id)
             raise
         finally:
             self._joined = None
@@ -124,6 +129,13 @@ class LabelSteps(LabelCore):
             self._tell()
 
     # --- inside
+
+    def _forget_joined(self, next_class_id: int) -> None:
+        """Have in memory what was there before `one_step`."""
+        if self._joined is not None:
+            self._take(self._joined.inverse)
+        self._joined = LabelChange(self._classes, self._classes)
+        self._next_class_id = next_class_id
 
     def _do(
         self,
@@ -150,7 +162,7 @@ class LabelSteps(LabelCore):
     def _bring(self, make: Callable[[], Step], size: int, noted: Callable[[Step], None]) -> None:
         """Have a change of so many labels in the file, in memory, and `noted` in the history."""
         if size > MANY:
-            writing = self._on_the_side(lambda _: make(), noted)
+            writing = self._on_the_side(lambda _: make(), noted, is_anew=False)
             writing.failed.connect(self.not_written)
             writing.start()
             return
@@ -164,7 +176,18 @@ class LabelSteps(LabelCore):
         self._history.add(step)  # a file that is made meanwhile begins a new one
 
     def _put(self, change: LabelChange) -> None:
-        """Bring a change into the file."""
+        """Bring a change into the file, which was just looked at, of what is in memory.
+
+        Raises: NotWritable; LabelsChanged where somebody else was faster, which is taken over.
+        """
+        try:
+            self._write(change)
+        except LabelsChanged:
+            if self._look():
+                raise
+            self._write(change)  # somebody had only brought the log in
+
+    def _write(self, change: LabelChange) -> None:
         if self._file is None:
             raise NotWritable(self._path, "the file is gone")
         next_class_id = self._free_class_id(change)
@@ -184,11 +207,15 @@ class LabelSteps(LabelCore):
         make: Callable[[Report], Step],
         noted: Callable[[Step], None],
         ready: Optional[Callable[[], object]] = None,
+        *,
+        is_anew: bool,
     ) -> LabelWriting:
         """Return what makes a change off the GUI thread, brings it into the file and into memory.
 
         `ready` is called before it is begun, and may raise what `_ready` does. Until it answers the
-        file and all that is known of it belong to its thread, as nobody else changes them.
+        file and all that is known of it belong to its thread, as nobody else here changes them. What
+        somebody else changes before it is in the file is taken over, and the change made once more
+        where `make` looks `is_anew` at what there is; else it fails with LabelsChanged.
         """
 
         def work(report: Report) -> _Written:
@@ -222,7 +249,10 @@ class LabelSteps(LabelCore):
             self._writing = writing
             self.writing.emit(True)
 
-        writing = LabelWriting(begin, work, take, self)
+        def again() -> bool:
+            return not self._look() or is_anew
+
+        writing = LabelWriting(begin, work, take, again, self)
         writing.told.connect(self.wrote)
         return writing
 

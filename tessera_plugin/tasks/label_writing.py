@@ -11,9 +11,12 @@ from typing import Any, Callable, Optional
 
 from qgis.PyQt.QtCore import QObject, Qt, QTimer, pyqtSignal
 
-from ..errors import TesseraError
+from ..errors import LabelsChanged, TesseraError
 from ..progress import Cancelled, Report
 from .base import REPORT_EVERY_S
+
+TRIES = 3
+"""So often it is begun while others write to the file."""
 
 
 class LabelWriting(QObject):
@@ -39,14 +42,18 @@ class LabelWriting(QObject):
         begin: Callable[[LabelWriting], None],
         work: Callable[[Report], Any],
         take: Callable[[Any], None],
+        again: Callable[[], bool],
         parent: QObject,
     ) -> None:
         """`begin` and `take` are called on the GUI thread, before and after `work`.
 
         `begin` may raise a TesseraError; `take` gets what `work` gave, None where it gave up.
+        `again` is called, on the GUI thread too, where `work` raised LabelsChanged: it tells whether
+        to do the work again, and may raise a TesseraError.
         """
         super().__init__(parent)
-        self._begin, self._work, self._take = begin, work, take
+        self._begin, self._work, self._take, self._again = begin, work, take, again
+        self._tries = 0
         self._thread: Optional[threading.Thread] = None
         self._is_answered = False
         self._is_unwanted = threading.Event()
@@ -63,12 +70,7 @@ class LabelWriting(QObject):
             self._error = error
             self._tell()
             return
-        if at_once:
-            self._run()
-            self._answer()
-        else:
-            self._thread = threading.Thread(target=self._run, name="tessera-labels", daemon=True)
-            self._thread.start()
+        self._go(at_once=at_once)
 
     def cancel(self) -> None:
         """Leave nothing of it behind, unless it is done already."""
@@ -78,11 +80,19 @@ class LabelWriting(QObject):
         """Wait until it is in the file; answer, unless there is nobody any more."""
         if self._thread is not None:
             self._thread.join()
-        if tell:
+        while tell and not self._is_answered:
             self._answer()
         self._is_answered = True
 
     # --- inside
+
+    def _go(self, *, at_once: bool) -> None:
+        if at_once:
+            self._run()
+            self._answer()
+        else:
+            self._thread = threading.Thread(target=self._run, name="tessera-labels", daemon=True)
+            self._thread.start()
 
     def _run(self) -> None:
         try:
@@ -108,12 +118,31 @@ class LabelWriting(QObject):
             return
         if self._thread is not None:
             self._thread.join()  # it has nothing left to do but to end
+        if isinstance(self._error, LabelsChanged) and self._is_tried_again():
+            return
         self._is_answered = True
         self._take(self._result)
         if self._thread is None:
             self._tell()
         else:  # both take a moment
             QTimer.singleShot(0, self._tell)
+
+    def _is_tried_again(self) -> bool:
+        """Look what somebody else changed, and do the work again if that is to be."""
+        self._tries += 1
+        tries = self._tries
+        try:
+            is_wanted = self._again()
+        except TesseraError as error:
+            self._error = error
+            return False
+        if self._is_answered:  # who heard of the changes waited for it to be finished
+            return True
+        if is_wanted and tries < TRIES:
+            self._error = None
+            self._go(at_once=self._thread is None)
+            return True
+        return False
 
     def _tell(self) -> None:
         if self._error is not None:

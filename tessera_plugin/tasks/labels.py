@@ -19,7 +19,7 @@ from ..errors import NotWritable
 from ..progress import Report
 from ..values import LabelChange, LandClass, StoredClass, StoredLabel
 from . import label_words
-from .label_core import free_color
+from .label_core import with_colors
 from .label_file import default_path
 from .label_history import Step
 from .label_rows import geometry_of, wkb_of
@@ -222,7 +222,7 @@ class LabelStore(LabelSteps):
             told = text or label_words.labels(labels, known_classes)
             return Step(told, LabelChange(self._classes, classes, pairs))
 
-        return self._on_the_side(made, self._note, self._ensure_file)
+        return self._on_the_side(made, self._note, self._ensure_file, is_anew=True)
 
     def remove_label(self, key: str) -> None:
         """Remove a label. Raises: NotWritable."""
@@ -290,11 +290,9 @@ class LabelStore(LabelSteps):
 
     def _made(self, wanted: Sequence[Tuple[str, str]]) -> List[LandClass]:
         """Return new classes, with ids that were never given before."""
-        made: List[LandClass] = []
-        for number, (name, color) in enumerate(wanted, self._next_class_id):
-            known = (*self.classes, *made)
-            made.append(LandClass(number, name, color or free_color(known)))
-        return made
+        colors = with_colors([color for _, color in wanted], self.classes)
+        named = zip((name for name, _ in wanted), colors)
+        return [LandClass(at, *each) for at, each in enumerate(named, self._next_class_id)]
 
     def _change_class(self, before: StoredClass, after: LandClass, text: str) -> None:
         self._do(text, classes=self._with(before, replace(before, land_class=after)))

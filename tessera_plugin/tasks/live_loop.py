@@ -21,6 +21,7 @@ from ..progress import Cancelled
 from ..values import Access, Extent
 from . import snapshot
 from .canvas_pictures import View, image_of_argb
+from .label_choice import LabelChoice, LeftOut
 from .session import Session
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _DECIDE = (
     "dataset", "year", "depth", "form", "archive", "stores", "cache_dir", "min_observations",
     "max_px_per_polygon",
 )  # fmt: skip
-"""Settings that decide which embeddings are read, and which pixels of polygons are learnt."""
+"""Settings that decide, besides `LabelChoice`, which embeddings are read and what is learnt."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +102,12 @@ class LiveLoop(QObject):
         self._mode = CLASSES
         self._arrived = 0
         self._labels: Optional[snapshot.LabelsNow] = None
+        self._left_out = LeftOut()
         self._place: Optional[Tuple[object, ...]] = None
         self._access: Optional[Access] = None
         self._state: Optional[LiveState] = None
+        self._state_path = ""
+        """The label file that it is of."""
         answers = _Answers()
         answers.came.connect(self._tell)
         self._worker = _Worker(answers)
@@ -120,6 +124,28 @@ class LiveLoop(QObject):
     def state(self) -> Optional[LiveState]:
         """The head that the labels gave last, or why there is none; None before the first time."""
         return self._state
+
+    @property
+    def current(self) -> Optional[LiveState]:
+        """The same, but None where it is of something else than what is chosen now.
+
+        That is: of another dataset, year or label file, or of classes that have no labels any more.
+        Further labels don't matter: a head that has not learnt them yet is of use.
+        """
+        state, session = self._state, self._session
+        if state is None or self._state_path != session.labels.path:
+            return None
+        here = session.dataset.key, session.depth, session.settings.year
+        if (state.dataset, state.depth, state.year) != here:
+            return None
+        counts = session.labels.counts
+        known = () if state.head is None else state.head.classes
+        return state if all(counts.get(each.id) for each in known) else None
+
+    @property
+    def left_out(self) -> LeftOut:
+        """What of the labels is not learnt because the person wants it so."""
+        return self._left_out
 
     @property
     def is_running(self) -> bool:
@@ -197,13 +223,14 @@ class LiveLoop(QObject):
 
     def _settings_changed(self) -> None:
         if self._place is None or self._place != self._place_now():
-            self._place = None
+            self._place = self._labels = None
             self.outdated.emit()
             self._ask()
 
     def _place_now(self) -> Tuple[object, ...]:
         """Return what decides which embeddings are read and learnt."""
-        return tuple(getattr(self._session.settings, name) for name in _DECIDE)
+        settings = (getattr(self._session.settings, name) for name in _DECIDE)
+        return (LabelChoice.of(self._session), *settings)
 
     def _ask(self) -> None:
         """Ask for what is to be seen now, instead of all that was asked before."""
@@ -211,7 +238,8 @@ class LiveLoop(QObject):
         if self._is_closed or not self._is_running or not session.is_warm:
             return
         if self._labels is None:
-            self._labels = snapshot.LabelsNow(session.labels)
+            learnt, self._left_out = LabelChoice.of(session).this_year(session.labels.labels())
+            self._labels = snapshot.LabelsNow(session.labels, learnt)
         if self._place is None or self._access is None:
             self._place, self._access = self._place_now(), session.access()
         settings, store = session.settings, session.labels
@@ -232,7 +260,7 @@ class LiveLoop(QObject):
         if self._is_closed:
             return
         if answer.state is not None:
-            self._state = answer.state
+            self._state, self._state_path = answer.state, answer.path
             self.updated.emit(answer.state)
         elif answer.turn != self._worker.turn:
             return
@@ -257,6 +285,8 @@ class _Answer:
     state: Optional[LiveState] = None
     frame: Optional[Frame] = None
     error: Optional[Exception] = None
+    path: str = ""
+    """Of the label file."""
 
 
 class _Worker:
@@ -370,7 +400,7 @@ def _answer(news: News, wanted: _Wanted, turn: int) -> _Answer:
     from ..engine.instant_loop import LivePicture  # noqa: PLC0415 - light plugin load
 
     if not isinstance(news, LivePicture):
-        return _Answer(turn, state=news)
+        return _Answer(turn, state=news, path=wanted.labels.path)
     return _Answer(turn, frame=_frame(news, wanted))
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Iterator, Mapping, Optional, Sequence, Tuple
 from qgis.core import QgsProject
 from qgis.PyQt.QtCore import QCoreApplication
 
-from ..errors import LabelsNeeded
 from ..progress import Report, part
-from . import layers, map_area, map_choices, map_layers, snapshot
+from . import head_labels, layers, map_area, map_choices, map_layers
 from .base import EngineTask
+from .head_labels import HeadLabels
 from .map_area import MapArea
 from .map_choices import MapChoices
 from .session import Session
@@ -21,7 +21,6 @@ from .session import Session
 if TYPE_CHECKING:
     from ..engine.classify import ClassifyRequest, ClassifyResult, StagedMap
     from ..engine.map_years import YearFailed
-    from ..engine.samples import Labels
     from ..values import Extent
 
 translate = QCoreApplication.translate
@@ -57,16 +56,14 @@ class MapPlan:
     out: str
     years: Tuple[int, ...]
     choices: MapChoices
-    labels: Optional[Labels] = None
-    """What novelty is measured from."""
+    labels: Optional[HeadLabels] = None
+    """What novelty is measured from; None where it is not wanted."""
 
 
 def plan(session: Session, area: MapArea, out: str) -> MapPlan:
     """Return what the person wants now. Raises: LabelsNeeded."""
     chosen = choices(session)
-    labels = snapshot.labels_of(session.labels) if chosen.novelty else None
-    if labels is not None and not labels.items:
-        raise LabelsNeeded
+    labels = head_labels.now(session) if chosen.novelty else None
     return MapPlan(session.settings.head_path, area, out, years(session), chosen, labels)
 
 
@@ -78,6 +75,7 @@ def classify(session: Session, wanted: MapPlan) -> EngineTask:
     """
     from ..engine import classify as engine  # noqa: PLC0415 - light plugin load
     from ..engine import map_years  # noqa: PLC0415
+    from ..engine.heads import storage as head_storage  # noqa: PLC0415
 
     request = _request(session, wanted, _bounds(wanted.area))
     worker = session.compute.client() if session.compute.can_train else None
@@ -85,6 +83,11 @@ def classify(session: Session, wanted: MapPlan) -> EngineTask:
     def work(report: Report) -> Sequence[YearFailed]:
         area = map_area.read(wanted.area, part(report, 0.0, 0.02))
         asked, of_maps = replace(request, extent=area), part(report, 0.02, 1.0)
+        if wanted.labels is not None:
+            first, *more = wanted.labels.sets(head_storage.load(wanted.head).years)
+            asked = replace(asked, labels=first.labels, label_year=first.year,
+                            more_labels=tuple(more),
+                            novelty_out=engine.beside(wanted.out, "novelty"))  # fmt: skip
         if len(wanted.years) > 1:
             return map_years.classify_years(asked, wanted.years, come, of_maps, worker)
         come(engine.classify(asked, of_maps, worker))
@@ -123,8 +126,6 @@ def _request(session: Session, wanted: MapPlan, extent: Extent) -> ClassifyReque
         limit_px=settings.limit_px,
         probabilities_out=engine.beside(out, "probabilities") if chosen.probabilities else None,
         margin_out=engine.beside(out, "margin") if chosen.margin else None,
-        novelty_out=engine.beside(out, "novelty") if chosen.novelty else None,
-        labels=wanted.labels,
         uncertain_below=chosen.uncertain_below if chosen.uncertain else 0,
         clean_up=CleanUp(chosen.majority, sieve_px, 8 if chosen.corners else 4),
         polygons_out=engine.beside(out, "polygons", ".gpkg") if chosen.polygons else None,

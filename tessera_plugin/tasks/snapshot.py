@@ -10,7 +10,7 @@ from qgis.core import QgsCoordinateReferenceSystem, QgsRectangle
 
 from ..errors import ExtentInvalid
 from ..settings import Settings
-from ..values import Dataset, Extent
+from ..values import Dataset, Extent, StoredLabel
 from .labels import LabelStore
 
 if TYPE_CHECKING:
@@ -75,19 +75,15 @@ def download_bytes(settings: Settings, dataset: Dataset, depth: int, extent: Ext
     return embeddings.download_bytes(dataset.key, windows, depth, form, settings.own_stores)
 
 
-def labels_of(store: LabelStore) -> Labels:
-    """Return all labels of the store as one value."""
-    return LabelsNow(store)()
-
-
 class LabelsNow:
-    """The labels of a store as they were when it was made.
+    """The labels of a store, or some of them, as they were when it was made.
 
     Thousands of them become a value of the engine's on the thread that asks for it, once.
     """
 
-    def __init__(self, store: LabelStore) -> None:
-        self._labels, self._classes, self._path = store.labels(), store.classes, store.path
+    def __init__(self, store: LabelStore, some: Optional[Tuple[StoredLabel, ...]] = None) -> None:
+        self._labels = store.labels() if some is None else some
+        self._classes, self.path = store.classes, store.path
         self._made: Optional[Labels] = None
 
     def __call__(self) -> Labels:
@@ -95,7 +91,7 @@ class LabelsNow:
 
         if self._made is None:
             items = tuple(Label(each.wkb, each.class_id, each.key) for each in self._labels)
-            self._made = Labels("EPSG:4326", self._classes, items, self._path)
+            self._made = Labels("EPSG:4326", self._classes, items, self.path)
         return self._made
 
 

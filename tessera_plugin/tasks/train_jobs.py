@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -14,10 +13,10 @@ from qgis.PyQt.QtCore import QCoreApplication
 from ..errors import LabelsUnreadable, NoLabels, TesseraError, ValidationImpossible
 from ..progress import Report, part
 from ..values import PIXEL_M, Dataset
-from . import train_choices
+from . import snapshot, train_choices
 from .base import EngineTask
+from .label_choice import LabelChoice
 from .label_files import LabelFiles
-from .labels import StoredLabel
 from .session import Session
 from .train_choices import FILE, SHARE, LabelFile, LearntLabels, TestPlan, TrainOptions
 
@@ -78,28 +77,20 @@ def kind(session: Session) -> str:
     return session.settings.head_kind if session.compute.can_train else INSTANT
 
 
-def year_of(session: Session, label: StoredLabel) -> int:
-    """Return the year in which a label is learnt; 0 where the dataset has none for it."""
-    chosen = session.settings.year
-    if not learnt(session).own_years or not label.year:
-        return chosen
-    return label.year if label.year in session.dataset.years else 0
-
-
 def left_out_years(session: Session) -> Mapping[int, int]:
     """Return how many labels are not learnt, by year, because the dataset lacks their year."""
-    return Counter(each.year for each in _sure(session) if not year_of(session, each))
+    return LabelChoice.of(session).lost_years(session.labels.labels())
 
 
 def unsure_count(session: Session) -> int:
     """Return how many labels are not learnt because the person was not sure enough."""
-    return len(tuple(session.labels.labels())) - len(_sure(session))
+    return LabelChoice.of(session).this_year(session.labels.labels())[1].unsure
 
 
 def years_of(session: Session) -> Mapping[int, int]:
     """Return how many labels of the store are learnt in each year."""
-    found = Counter(year_of(session, each) for each in _sure(session))
-    return {year: found[year] for year in sorted(found) if year}
+    found = LabelChoice.of(session).by_year(session.labels.labels())
+    return {year: len(found[year]) for year in sorted(found) if year}
 
 
 # --- the request
@@ -154,11 +145,6 @@ def head_path(
     return str(labels.with_name(f"{labels.stem}_{head_kind}_{which}_{told}.head"))
 
 
-def _sure(session: Session) -> List[StoredLabel]:
-    least = options(session).min_confidence
-    return [each for each in session.labels.labels() if each.confidence >= least]
-
-
 def _sets(session: Session, known: LabelFiles) -> List[LabelSet]:
     from ..engine.label_sets import LabelSet  # noqa: PLC0415 - light plugin load
 
@@ -170,17 +156,10 @@ def _sets(session: Session, known: LabelFiles) -> List[LabelSet]:
 
 def _of_store(session: Session) -> Dict[int, Labels]:
     """Return the labels of the store by the year in which they are learnt."""
-    from ..engine.labels import Label, Labels  # noqa: PLC0415 - light plugin load
-
     store = session.labels
-    items: Dict[int, List[Label]] = {}
-    for each in _sure(session):
-        label = Label(each.wkb, each.class_id, each.key)
-        items.setdefault(year_of(session, each), []).append(label)
-    items.pop(0, None)
+    found = LabelChoice.of(session).by_year(store.labels())
     return {
-        year: Labels("EPSG:4326", store.classes, tuple(found), store.path)
-        for year, found in items.items()
+        year: snapshot.LabelsNow(store, tuple(labels))() for year, labels in found.items() if year
     }
 
 

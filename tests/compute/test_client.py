@@ -180,8 +180,8 @@ def test_progress_and_events_arrive_while_the_job_runs(client):
     params = {"steps": 10, "pause": 0.1}
     client.call("steps", params, told, lambda facts: seen.append((facts["step"], time.monotonic())))
     assert [step for step, _ in seen] == list(range(10))
-    assert seen[0][1] - started < 0.2
-    assert seen[9][1] - seen[0][1] > 0.8
+    assert seen[0][1] - started < within(0.2)
+    assert seen[9][1] - seen[0][1] > 0.4
     assert told.last == (0.9, "step 9")
 
 
@@ -396,7 +396,7 @@ def test_stop_from_another_thread_cancels_what_runs_and_what_waits(client):
         assert time.monotonic() - started < within(0.5)
         for call in calls:
             with pytest.raises(Cancelled):
-                call.result(timeout=1)
+                call.result(timeout=10)
     assert not is_running(pid)
     assert not folder.exists()
     assert client.pid is None
@@ -409,7 +409,7 @@ def test_stop_while_it_starts(client):
         time.sleep(0.02)
         client.stop()
         with pytest.raises(Cancelled):
-            call.result(timeout=2)
+            call.result(timeout=10)
 
 
 def test_it_can_be_used_again_after_stop(client):

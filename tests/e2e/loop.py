@@ -2,13 +2,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The live map again and again: from the click of a label, from a new view. Runs inside QGIS."""
 
+import math
 import random
+import sys
 import time
 
 import numpy as np
 from dock_steps import LABELS, Dock
 from person import Person
-from qgis.core import QgsCoordinateReferenceSystem, QgsProject, QgsRectangle
+from qgis.core import (
+    QgsCoordinateReferenceSystem,
+    QgsCoordinateTransform,
+    QgsGeometry,
+    QgsProject,
+    QgsRectangle,
+)
 from qgis.PyQt.QtCore import QEvent, QObject, QPoint, Qt, QTimer
 from qgis.PyQt.QtTest import QTest
 from qgis.PyQt.QtWidgets import QApplication, QDockWidget
@@ -54,6 +62,7 @@ def clicks(plan):
         _show(person, plan, metres)
         if metres == plan["metres"][0]:  # a map needs labels of two classes
             _label(person, draw)
+            _add_polygons(person, panel, plan, metres)
         person.wait(lambda: redraws.painted_s, 120, "the first live map")
         first_s = redraws.painted_s - started
         QTest.qWait(2000)
@@ -194,6 +203,36 @@ def _label(person, draw):
     for number in range(len(CLASSES)):
         QTest.keyClick(person.canvas, str(number + 1))
         _click(person, draw)
+
+
+def _add_polygons(person, panel, plan, metres):
+    """Add squares of 20 x 20 pixels, of all classes, evenly over the map as it is, all at once."""
+    count = plan["polygons"]
+    if not count:
+        return
+    store = panel._session.labels
+    new_label = sys.modules[type(store).__module__].NewLabel
+    to_degrees = QgsCoordinateTransform(
+        QgsCoordinateReferenceSystem(plan["crs"]), QgsCoordinateReferenceSystem("EPSG:4326"),
+        QgsProject.instance(),
+    )  # fmt: skip
+    x, y = plan["middle"]
+    width, height = (size * metres for size in plan["size"])
+    across = math.ceil(math.sqrt(count * width / height))
+    down = math.ceil(count / across)
+    made = []
+    for number in range(count):
+        west = x - width / 2 + (number % across + 0.1) * width / across
+        south = y - height / 2 + (number // across + 0.1) * height / down
+        square = QgsGeometry.fromRect(QgsRectangle(west, south, west + 200, south + 200))
+        square.transform(to_degrees)
+        land_class = store.classes[number * 7 % len(CLASSES)]
+        made.append(new_label(square, land_class.id, panel._session.settings.year))
+    store.add_labels(made)
+    wanted = len(store.labels())
+    person.wait(
+        lambda: panel.loop.state and panel.loop.state.labels == wanted, 120, "the head of them all"
+    )
 
 
 def _measured(person, redraws, panel, draw, count):

@@ -7,6 +7,7 @@ import pytest
 from sklearn import metrics
 
 from tessera_plugin.engine.accuracy import Accuracy, assess, split, wilson
+from tessera_plugin.engine.trials import effective_labels, evenness
 from tessera_plugin.values import LandClass
 from tests.builders import CLASSES
 
@@ -98,6 +99,95 @@ def test_the_interval_counts_labels_not_pixels():
     assert "10 labels with 200 pixels" in result.sentence()
 
 
+def labels_of(sizes, shares):
+    """Sizes of labels and how many pixels of each are right."""
+    sizes = np.array(sizes)
+    return sizes, np.round(sizes * shares).astype(int)
+
+
+def test_labels_of_one_size_count_as_many_as_there_are():
+    random = np.random.default_rng(0)
+    for size in (1, 7, 200):
+        sizes, right = labels_of([size] * 13, random.random(13))
+        assert effective_labels(sizes, right) == evenness(sizes) == 13
+    assert effective_labels(np.zeros(0, int), np.zeros(0, int)) == 0
+
+
+def test_a_few_large_labels_are_worth_few():
+    mixed = [200] * 5 + [1] * 100
+    assert evenness(np.array(mixed)) == pytest.approx(1100**2 / (5 * 200**2 + 100))
+    alike = effective_labels(*labels_of(mixed, np.arange(105) % 5 > 0))
+    assert alike < evenness(np.array(mixed)) < 7
+    # right and wrong mixed in each polygon: each tells more, but never more than all labels
+    mixture = np.where(np.array(mixed) > 1, 0.8, 1)
+    assert 2 * alike < effective_labels(*labels_of(mixed, mixture)) < 105
+    one = effective_labels(*labels_of([1000] + [1] * 60, 1.0))
+    assert one < 1  # of one polygon alone nothing can be said of others
+
+
+POLYGONS = {"50 points": ([1] * 50, 0), "10 of 200, 40 points": ([200] * 10 + [1] * 40, 1),
+            "5 of 200, 100 points": ([200] * 5 + [1] * 100, 1),
+            "20 of 50, 100 points": ([50] * 20 + [1] * 100, 1),
+            "20 of 50 partly alike, 100 points": ([50] * 20 + [1] * 100, 1 / 3)}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", POLYGONS)
+def test_the_interval_holds_the_true_share_as_often_as_it_says(name):
+    """Labels with a chance each, of the pixels of one alike as the intraclass correlation says."""
+    sizes, alike = np.array(POLYGONS[name][0]), POLYGONS[name][1]
+    random = np.random.default_rng(5)
+    for share in (0.6, 0.8, 0.95):
+        inside, by_number, widths = 0, 0, []
+        for _ in range(400):
+            if 0 < alike < 1:
+                chance = random.beta(*(np.array([share, 1 - share]) * (1 / alike - 1)), len(sizes))
+            else:
+                chance = (random.random(len(sizes)) < share).astype(float)
+            right = random.binomial(sizes, chance)
+            found = right.sum() / sizes.sum()
+            low, high = wilson(found, effective_labels(sizes, right))
+            inside += low <= share <= high
+            widths.append(high - low)
+            low, high = wilson(found, len(sizes))
+            by_number += low <= share <= high
+        assert inside / 400 > 0.925, share  # 2 standard errors of 400 draws below 0.95
+        assert by_number / 400 < 0.93 or name == "50 points", share
+    if alike == 1 / 3:  # not so wide as if all pixels of a polygon were one
+        even = wilson(0.95, evenness(sizes))
+        assert np.mean(widths) < 0.85 * (even[1] - even[0])
+
+
+def test_large_labels_that_decide_are_told():
+    sizes = [200] * 5 + [1] * 100
+    groups = np.repeat(np.arange(105), sizes)
+    is_right = (np.arange(105) % 5 > 0)[groups]
+    result = assess(np.ones(1100, int), np.where(is_right, 1, 2), CLASSES, groups)
+    right = np.bincount(groups, is_right)
+    assert result.n_effective == effective_labels(np.array(sizes), right.astype(int))
+    assert result.interval == wilson(880 / 1100, result.n_effective)
+    assert result.interval[1] - result.interval[0] > 0.4
+    assert result.rests_on_few
+    assert not result.differs_by_label
+    assert "as sure as one from 4 of equal size" in result.sentence()
+    again = Accuracy.from_json(json.loads(json.dumps(result.to_json())))
+    assert again == result
+    # what was saved before says what it said
+    older = {k: v for k, v in result.to_json().items()
+             if k not in ("n_effective_labels", "overall_by_label")}  # fmt: skip
+    assert Accuracy.from_json(older).interval == wilson(0.8, 105)
+    assert not Accuracy.from_json(older).rests_on_few
+
+
+def test_the_share_by_label_is_told_where_large_labels_do_better():
+    groups = np.repeat(np.arange(14), [50] * 4 + [1] * 10)
+    wrong = np.isin(groups, range(4, 9))  # half of the points
+    result = assess(np.ones(210, int), np.where(wrong, 2, 1), CLASSES, groups)
+    assert result.overall == pytest.approx(205 / 210)
+    assert result.by_label == pytest.approx(9 / 14)
+    assert result.differs_by_label
+    assert "With each label counted once it is 64.3%." in result.sentence()
+
+
 @pytest.mark.parametrize(("hits", "trials"), [(0, 5), (5, 5), (1, 7), (50, 100)])
 def test_wilson_solves_its_own_equation(hits, trials):
     share = hits / trials
@@ -119,6 +209,10 @@ def test_json_round_trip_and_rejection():
     assert Accuracy.from_json(json.loads(text)) == result
     for name, value in [
         ("n_labels", None),
+        ("n_effective_labels", "8"),
+        ("n_effective_labels", 8.5),
+        ("n_effective_labels", float("nan")),
+        ("overall_by_label", -0.1),
         ("class_ids", [1, 2]),
         ("matrix_rows_reference_columns_predicted", [[1, 2], [3]]),
         ("matrix_rows_reference_columns_predicted", [[-1] * 3] * 3),

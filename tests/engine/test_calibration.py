@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
+from scipy.stats import foldnorm
 from sklearn.metrics import log_loss
 
 from tessera_plugin.engine.calibration import (
@@ -62,17 +63,54 @@ def test_few_labels_that_are_all_right_say_little():
     assert fit_temperature(logits[:0], np.zeros(0, int)) == 1
 
 
-def test_the_error_is_that_of_fifteen_equal_bins():
-    logits, y = said(count=1500, factor=2.0)
+def test_the_error_is_that_of_fifteen_equal_bins_less_what_chance_adds():
+    logits, y = said(count=1500, factor=1.3)
     p = softmax(logits)
     order = np.argsort(p.max(axis=1))
-    bins = [order[100 * i : 100 * (i + 1)] for i in range(15)]
-    expected = np.mean(
-        [abs(p[b].max(axis=1).mean() - (p[b].argmax(axis=1) == y[b]).mean()) for b in bins]
-    )
+    expected = 0
+    for at in range(15):
+        rows = order[100 * at : 100 * (at + 1)]
+        gap = p[rows].max(axis=1) - (p[rows].argmax(axis=1) == y[rows])
+        size, spread = abs(gap.mean()), gap.std(ddof=1) / 10
+        expected += (2 * size - foldnorm(size / spread, scale=spread).mean()) / 15
     assert expected_calibration_error(p, y) == pytest.approx(expected, rel=1e-9)
     assert expected_calibration_error(softmax(said(50_000, 1.0)[0]), said(50_000, 1.0)[1]) < 0.01
-    assert np.isnan(expected_calibration_error(p[:0], y[:0]))
+    assert expected_calibration_error(p[:0], y[:0]) is None
+
+
+@pytest.mark.parametrize("pixels", [1, 20])
+def test_the_error_is_not_that_of_few_labels(pixels):
+    """Of one head that knows how sure it may be, and of one that is too sure by 0.1."""
+    random = np.random.default_rng(0)
+    for count in (60, 150, 400):
+        errors = []
+        for off in [0] * 60 + [0.1] * 60:
+            p = softmax(random.normal(0, 1.5, (count, 4)))
+            is_right = random.random(count) < p.max(axis=1) - off
+            y = np.where(is_right, p.argmax(axis=1), (p.argmax(axis=1) + 1) % 4)
+            p, y = np.repeat(p, pixels, axis=0), np.repeat(y, pixels)
+            groups = np.repeat(np.arange(count), pixels)
+            errors.append(expected_calibration_error(p, y, groups))
+        assert np.mean(errors[:60]) < 0.07  # fifteen bins: 0.18, 0.11 and 0.07
+        assert np.mean(errors[60:]) == pytest.approx(0.1, abs=0.025)
+
+
+def test_of_too_few_labels_no_error_is_told():
+    logits, y = said(count=400, factor=2.0)
+    p = softmax(logits)
+    assert expected_calibration_error(p[:39], y[:39]) is None
+    assert expected_calibration_error(p[:40], y[:40]) is not None
+    assert expected_calibration_error(p, y, np.arange(400) // 20) is None  # 20 labels
+    few_large = np.where(np.arange(400) < 350, np.arange(400) // 50, np.arange(400))
+    assert expected_calibration_error(p, y, few_large) is None  # 57 labels, 7 have nearly all
+    found = calibrate(HeldOut(logits[:30], y[:30], np.arange(30), np.arange(30) % 3))
+    assert found.ece_before is found.ece_after is None
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["ece_after"] is None
+    assert "too few labels to tell" in found.sentence()
+    assert (
+        "expected calibration error 0."
+        in calibrate(HeldOut(logits, y, np.arange(400), np.arange(400) % 3)).sentence()
+    )
 
 
 def test_the_error_after_is_not_that_of_the_labels_that_found_the_temperature():

@@ -7,9 +7,10 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from tessera_plugin.engine import classify, clusters
+from tessera_plugin.engine.class_colors import is_taken
 from tessera_plugin.engine.grid import windows_of
 from tessera_plugin.engine.heads import load
-from tessera_plugin.errors import NoValidEmbeddings
+from tessera_plugin.errors import NotWritable, NoValidEmbeddings
 from tessera_plugin.progress import Cancelled
 from tessera_plugin.values import Access, Extent
 from tests.memory_source import MemorySource, sample, true_classes
@@ -29,6 +30,13 @@ def test_as_tight_as_those_of_scikit_learn():
         assert found.shares == pytest.approx(shares)
         assert sorted(found.shares, reverse=True) == list(found.shares)
         assert len(set(found.colors)) == count
+
+
+def test_clusters_have_colours_that_are_told_apart():
+    random = np.random.default_rng(5)
+    x = random.normal(size=(2000, 16)).astype(np.float32)
+    colors = clusters.k_means(x, 30).colors
+    assert not any(is_taken(color, colors[:at]) for at, color in enumerate(colors))
 
 
 def test_planted_clusters_are_found_with_any_seed():
@@ -58,6 +66,13 @@ def request_of(tmp_path, **changes):
               "access": Access(str(tmp_path / "cache")), "out": str(tmp_path / "map.tif"),
               "clusters": 4, "head_out": str(tmp_path / "k.head")}  # fmt: skip
     return clusters.ClusterRequest(**{**values, **changes})
+
+
+def test_a_head_that_can_not_be_saved_leaves_no_map_half_there(tmp_path):
+    asked = request_of(tmp_path, head_out=str(tmp_path / "gone" / "k.head"))
+    with pytest.raises(NotWritable, match="its folder does not exist"):
+        clusters.cluster_from(MemorySource(), asked)
+    assert not list(tmp_path.iterdir())
 
 
 def test_map_is_the_nearest_centres_and_classes_of_its_head(tmp_path):

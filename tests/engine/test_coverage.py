@@ -87,7 +87,7 @@ def test_before_during_and_after_a_fetch(server, tmp_path, form, extent):
     for window, part in zip(result.windows, after.parts):
         np.testing.assert_array_equal(part.states, with_states.states(window))
     assert after.bytes_to_fetch == 0
-    assert after.counts[State.VALID] == result.summary.valid_px
+    assert after.counts[State.VALID] == result.summary.valid_px == after.cached_px
 
 
 def test_sentences_and_numbers(server, tmp_path):

@@ -5,14 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tessera_plugin.engine.folds import (
-    SCHEMES,
-    ValidationParams,
-    against,
-    dealt,
-    make_folds,
-    pinned_folds,
-)
+from tessera_plugin.engine.dealing import dealt, pinned_folds
+from tessera_plugin.engine.folds import SCHEMES, ValidationParams, make_folds
+from tessera_plugin.engine.independent import against
 from tessera_plugin.engine.label_sets import joined, taken, with_common_classes
 from tessera_plugin.engine.spacing import areas_of, blocks_of, label_places, suggested_block
 from tessera_plugin.errors import ValidationImpossible
@@ -69,7 +64,9 @@ def test_a_class_that_cant_be_tested_is_refused_by_name_or_learnt_only():
 def test_blocks_keep_neighbours_together_and_are_told_as_windows():
     samples = scattered(150, size=3)
     folds = make_folds(samples, ValidationParams("blocks", 4, block_px=100))
-    check(samples, folds)
+    check(samples, folds, every_label_once=False)
+    tested = np.concatenate([fold.test for fold in folds.items])
+    assert len(np.unique(samples.groups[tested])) == folds.tested_labels(samples) == 150
     fold_of = np.full(len(samples), -1)
     for number, fold in enumerate(folds.items):
         fold_of[fold.test] = number
@@ -81,12 +78,19 @@ def test_blocks_keep_neighbours_together_and_are_told_as_windows():
         inside = (centres.row >= w.row) & (centres.row < w.stop_row)
         inside &= (centres.col >= w.col) & (centres.col < w.stop_col)
         assert inside.any()
-        assert set(fold_of[inside[centres.of_row]]) == {block.fold}
+        assert set(fold_of[inside[centres.of_row]]) <= {block.fold, -1}
         # nothing that is learnt reaches into it
         train = folds.items[block.fold].train
         row, col = samples.row[train], samples.col[train]
         reaches = (row >= w.row) & (row < w.stop_row) & (col >= w.col) & (col < w.stop_col)
         assert not reaches.any()
+    # what reaches out of the blocks of its part is neither tested nor learnt for it
+    for number, fold in enumerate(folds.items):
+        own = {(b.window.row, b.window.col) for b in folds.blocks if b.fold == number}
+        corners = np.column_stack([samples.row[fold.test], samples.col[fold.test]]) // 100 * 100
+        assert set(map(tuple, corners.tolist())) == own
+    outside = np.setdiff1d(np.arange(len(samples)), tested)
+    assert 0 < len(outside) < 20
     assert len({b.window for b in folds.blocks}) == len(folds.blocks)
     sizes = [len(fold.test) for fold in folds.items]
     assert max(sizes) < 1.5 * min(sizes)
@@ -183,8 +187,8 @@ def test_independent_labels_are_matched_by_name_and_never_on_learnt_pixels():
     (fold,) = folds.items
     assert fold.train.tolist() == [0, 1, 2, 3]
     assert both.class_ids[fold.test].tolist() == [1, 2]  # forest and water of the first
-    assert "1 pixels that are learnt too" in folds.sentence
-    assert "1 pixels of classes" in folds.sentence
+    assert "1 labels on ground that is learnt" in folds.sentence
+    assert "1 labels of classes that the head has not are left out: swamp." in folds.sentence
     assert not set(both.groups[fold.test]) & set(both.groups[fold.train])
     with pytest.raises(ValidationImpossible):
         against(train, train)

@@ -169,6 +169,6 @@ def test_the_verdict_of_a_curve_is_its_sentence(shares, verdict):
         points = (points[0], CurvePoint(9, 18, (0.99, 0.99)), *points[1:])
     curve = LearningCurve("instant", "random", points)
     assert curve.verdict == verdict
-    words = {"would": "more labels would help", "may": "may help", "hardly": "hardly help",
+    words = {"would": "more labels would help", "may": "within the spread of the repeats, so it can't be told", "hardly": "hardly help",
              "few": "too few labels"}  # fmt: skip
     assert words[verdict] in curve.sentence()

@@ -51,6 +51,13 @@ def test_an_exported_head_gives_the_same_answers(tmp_path, worker, hidden):
     assert facts.dataset == head.dataset
 
 
+def test_a_folder_without_heads_is_said(tmp_path, capsys):
+    assert main(["heads", "list", str(tmp_path / "none")]) == 2
+    assert "There is no folder" in capsys.readouterr().err
+    assert main(["heads", "list", str(tmp_path)]) == 0
+    assert "There are no heads in" in capsys.readouterr().out
+
+
 def test_heads_on_the_command_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("TESSERA_WORKER_PYTHON", worker_python())
     path, out = str(tmp_path / "a.head"), str(tmp_path / "a.onnx")

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 import io
 import json
+import tracemalloc
 import zipfile
 from dataclasses import replace
 
@@ -11,7 +12,8 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from tessera_plugin.engine.accuracy import assess
-from tessera_plugin.engine.heads import Head, fit_instant, load, save
+from tessera_plugin.engine.head_library import list_heads, look
+from tessera_plugin.engine.heads import Head, fit_instant, load, save, storage
 from tessera_plugin.engine.heads.instant import within_class_shrinkage
 from tessera_plugin.errors import HeadMismatch, HeadUnreadable, NotWritable
 from tessera_plugin.values import LandClass
@@ -402,3 +404,65 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path):
         archive.writestr("weights.npz", b"")
     with pytest.raises(HeadUnreadable, match="larger than"):
         load(str(path))
+
+
+def zeros(count):
+    """A .npy file of so many zeros."""
+    buffer = io.BytesIO()
+    header = {"descr": "<f4", "fortran_order": False, "shape": (count,)}
+    np.lib.format.write_array_header_1_0(buffer, header)
+    return buffer.getvalue() + bytes(4 * count)
+
+
+def deflated(members):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def bomb(folder, arrays):
+    """A small head file whose arrays unpack to a lot."""
+    save(full_head(), str(folder / "good.head"))
+    with zipfile.ZipFile(folder / "good.head") as archive:
+        facts = archive.read("head.json")
+    content = deflated({"head.json": facts, "weights.npz": deflated(arrays)})
+    (folder / "bomb.head").write_bytes(content)
+    return str(folder / "bomb.head")
+
+
+@pytest.mark.parametrize("names", [("W1", "W2", "W3"), ("W1", "b1", "X0")])
+def test_arrays_that_unpack_to_a_lot_in_sum_are_not_unpacked(tmp_path, names):
+    path = bomb(tmp_path, {f"{name}.npy": zeros(2 << 20) for name in names})
+    tracemalloc.start()
+    with pytest.raises(HeadUnreadable, match=r"larger than|holds") as caught:
+        load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 << 20, caught.value.reason
+
+
+def test_a_list_of_heads_shows_the_others_beside_one_that_takes_all_memory(tmp_path, monkeypatch):
+    path = bomb(tmp_path, {f"W{number}.npy": zeros(1 << 20) for number in range(1, 4)})
+    found = {each.path: each for each in list_heads(str(tmp_path))}
+    assert found[str(tmp_path / "good.head")].head is not None
+    assert found[path].head is None
+    assert "larger than" in found[path].problem
+
+    def no_room(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(storage, "_array", no_room)
+    assert [each.head for each in list_heads(str(tmp_path))] == [None, None]
+    assert "more memory than there is" in look(str(tmp_path / "good.head")).problem
+
+
+def test_a_head_that_was_packed_again_is_read(tmp_path):
+    save(full_head(), str(tmp_path / "a"))
+    with zipfile.ZipFile(tmp_path / "a") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(io.BytesIO(members["weights.npz"])) as inner:
+        members["weights.npz"] = deflated({name: inner.read(name) for name in inner.namelist()})
+    (tmp_path / "b").write_bytes(deflated(members))
+    assert load(str(tmp_path / "b")).id == full_head().id

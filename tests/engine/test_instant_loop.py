@@ -14,7 +14,11 @@ from tessera_plugin.engine.instant_loop import InstantLoop, LivePicture, LiveSta
 from tessera_plugin.engine.labels import Label, Labels
 from tessera_plugin.engine.live_colors import CLASSES, NOVELTY, UNCERTAINTY, ramp
 from tessera_plugin.engine.novelty import Novelty
+from tessera_plugin.engine.samples import SampleParams, collect
 from tessera_plugin.engine.suggest import uncertainty
+from tessera_plugin.engine.surroundings import background_of
+from tessera_plugin.engine.train_params import TrainParams
+from tessera_plugin.engine.training import fit, fit_at_once
 from tessera_plugin.engine.view_cells import ScreenView
 from tessera_plugin.errors import ExtentTooLarge, NoLabels, NoUsableLabels, TooFewLabels
 from tessera_plugin.io.projection import LONLAT, transform_points
@@ -202,6 +206,38 @@ def test_a_label_costs_its_own_pixel(loop):
     assert np.array_equal(picture.argb, shown)
 
 
+def polygon(row, col, size, class_id):
+    corners = ((0, 0), (0, size), (size, size), (size, 0), (0, 0))
+    metres = np.array([[10 * (COL + col + c), -10 * (ROW + row + r)] for r, c in corners], float)
+    ring = ogr.Geometry(ogr.wkbLinearRing)
+    for lon, lat in transform_points(metres, UTM, LONLAT):
+        ring.AddPoint_2D(lon, lat)
+    geometry = ogr.Geometry(ogr.wkbPolygon)
+    geometry.AddGeometry(ring)
+    return Label(bytes(geometry.ExportToWkb()), class_id, f"polygon {row} {col}")
+
+
+def test_polygons_that_come_and_go_leave_the_head_that_train_gives(loop):
+    draw = np.random.default_rng(0)
+    items = [polygon(10 + 30 * n, 20 * n, 24, CLASS_LIST[n % 3].id) for n in range(4)]
+    small = view(width=20, height=20)
+    for revision in range(8):
+        if revision % 3 == 2:
+            items.pop(int(draw.integers(len(items) - 1)))
+        row, col, size = (int(draw.integers(high)) for high in (120, 200, 20))
+        items.append(polygon(row, col, 2 + size, CLASS_LIST[revision % 3].id))
+        made = Labels(LONLAT, CLASS_LIST, tuple(items), "test")
+        loop.update(labels=made, view=small, revision=revision)
+    head, samples = loop.states[-1].head, loop.states[-1].samples
+    again = collect(made, loop.source, SampleParams())
+    assert np.array_equal(samples.codes, again.codes)
+    assert np.array_equal(samples.groups, again.groups)
+    assert samples.report == again.report
+    again = dataclasses.replace(again, background=background_of(loop.source, again))
+    params = TrainParams(kind="instant", test_share=0.0, calibrate=False)
+    assert head.id == fit_at_once(again, params).id == fit(again, params).id
+
+
 def test_a_pan_reads_what_came_into_view(loop):
     loop.update()
     head = loop.states[-1].head
@@ -376,6 +412,29 @@ def test_some_cells_are_those_of_the_source(first):
     assert np.array_equal(some.scales, scales[at])
     assert (some.zone == 31).all()
     assert Loop().loop.some_cells(5) is None
+
+
+def test_some_cells_are_those_in_view():
+    loop = Loop()
+    loop.update(view=view(width=200, height=150))
+    loop.update(view=view(20, 15, width=150, height=112))  # the room of before is kept
+    some = loop.loop.some_cells(10**6)
+    assert len(some.codes) > 0.9 * 150 * 112
+    assert ROW + 19 <= some.row.min() < some.row.max() <= ROW + 20 + 112
+    assert COL + 14 <= some.col.min() < some.col.max() <= COL + 15 + 150
+
+
+def test_some_cells_over_a_seam_are_of_their_own_zone():
+    seen = Extent(-0.02, 52.19, 0.02, 52.21)
+    loop = Loop()
+    loop.update(view=ScreenView(seen, seen, 200, 150))
+    some = loop.loop.some_cells(10**6)
+    for zone, side in ((30, -1), (31, 1)):
+        mine = some.zone == zone
+        assert mine.sum() > 5000
+        metres = np.column_stack([some.col[mine] + 0.5, -(some.row[mine] + 0.5)]) * 10
+        lon = transform_points(metres, f"EPSG:{32600 + zone}", LONLAT)[:, 0]
+        assert (side * lon >= 0).all()
 
 
 def test_another_dataset_starts_anew(loop):

@@ -36,6 +36,28 @@ def found_in(path, columns, layers=None, crs="", report=lambda *_: None):
     return gather(rows, crs_of, facts.colors, report)
 
 
+def test_a_polygon_over_the_antimeridian_is_two_places_and_none_around_the_globe(tmp_path):
+    """A square of 200 m in UTM 60N, with a hole, on both sides of 180 degrees."""
+    hole = "833980 100080,833980 100120,834020 100120,834020 100080,833980 100080"
+    across = square(833900, 100000, 200).replace("))", f"),({hole}))")
+    path = write_layer(tmp_path / "a.gpkg", [(across, {"k": "A"})], {"k": TEXT}, crs="EPSG:32660")
+    found = found_in(path, Columns("k", "", "", ""))
+    boxes = []
+    hectares = 0.0
+    for place in found.places:
+        shape = ogr.CreateGeometryFromWkb(place.wkb)
+        boxes.append(shape.GetEnvelope())
+        assert shape.IsValid()
+        metres = 111_320 * (111_320 * 0.9997)  # of a degree of each, near the equator
+        hectares += shape.GetArea() * metres / 10_000
+    (in_the_west, in_the_east) = sorted(boxes)
+    assert in_the_west[0] == -180.0
+    assert in_the_west[1] < -179.99
+    assert in_the_east[0] > 179.99
+    assert in_the_east[1] == 180.0
+    assert hectares == pytest.approx(4.0 - 0.16, rel=0.01)
+
+
 def test_features_become_places_and_what_cannot_is_counted(tmp_path):
     rows = [
         (square(530000, 240000, 100), {"klasse": "Wald", "jahr": 2021, "sicher": 90}),
@@ -91,7 +113,8 @@ def test_a_dissolved_layer_gives_a_label_of_every_part(tmp_path):
 
 @pytest.mark.parametrize(
     ("told", "percent"),
-    [([0.5, 1, 0.25], [50, 100, 25]), ([1, 50, 100], [1, 50, 100]), ([0, 1, 1], [0, 1, 1]),
+    [([0.5, 1, 0.25], [50, 100, 25]), ([1, 50, 100], [1, 50, 100]), ([0, 1, 1], [0, 100, 100]),
+     ([1.0, 1.0], [100, 100]), ([1, 2], [1, 2]), (["1 %", "0.5 %"], [1, 0]),
      (["80 %", "sure", "-3"], [80, 100, 100])],
 )  # fmt: skip
 def test_confidence_is_percent_or_a_share(tmp_path, told, percent):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from osgeo import ogr
 
-from tessera_plugin.engine import label_places
-from tessera_plugin.engine.label_problems import CheckRequest, Kind, check, check_cached
+from tessera_plugin.engine import label_places, label_problems
+from tessera_plugin.engine.label_problems import Checked, CheckRequest, Kind, check, check_cached
 from tessera_plugin.io.projection import LONLAT, transform_points, zone_crs
 from tessera_plugin.values import Access, State, StoredLabel
 from tests.builders import MemorySource, wkb
@@ -46,7 +46,7 @@ def label(key, shape, class_id=1, year=2024):
 
 def told(labels, source=None, year=2024):
     """Return kind, label and the others of each problem."""
-    return [(each.kind, each.key, each.others) for each in check(labels, year, source)]
+    return [(each.kind, each.key, each.others) for each in check(labels, year, source).problems]
 
 
 def source(columns):
@@ -64,7 +64,7 @@ def source(columns):
 def test_good_labels_have_no_problems():
     labels = [label("a", point(0.5, 0.5)), label("b", box(3, 3, 4, 4), 2), label("c", point(9, 9))]
     assert told(labels, source([])) == []
-    assert check([], 2024) == ()
+    assert check([], 2024) == Checked()
 
 
 def test_labels_where_nothing_can_be_used():
@@ -77,7 +77,7 @@ def test_labels_where_nothing_can_be_used():
     assert told(labels, source(states)) == [
         (Kind.WATER, "water", ()), (Kind.NODATA, "nodata", ()), (Kind.OUTSIDE, "outside", ()),
         (Kind.NOT_FETCHED, "unknown", ())]  # fmt: skip
-    (found, *_) = check(labels, 2024, source(states))
+    found, *_ = check(labels, 2024, source(states)).problems
     ((lon, lat),) = lonlat([(15.5, 0.5)])
     assert (found.lon, found.lat) == pytest.approx((lon, lat), abs=1e-9)
     assert (found.class_id, found.year) == (1, 2024)
@@ -102,7 +102,7 @@ def test_two_classes_in_one_pixel():
     labels = [label("a", point(0.1, 0.1), 1), label("b", point(0.9, 0.9), 2),
               label("c", point(1.1, 0.1), 2)]  # fmt: skip
     assert told(labels) == [(Kind.CONFLICT, "a", ("b",)), (Kind.CONFLICT, "b", ("a",))]
-    first, second = check(labels, 2024)
+    first, second = check(labels, 2024).problems
     assert (first.other_class, second.other_class) == (2, 1)
 
 
@@ -127,6 +127,43 @@ def test_polygons_that_share_pixels():
     assert told([first, label("q", box(3, 3, 4, 4), 2)]) == [
         (Kind.CONFLICT, "p", ("q",)), (Kind.CONFLICT, "q", ("p",))]  # fmt: skip
     assert told([first, label("q", box(3, 3, 4, 4), 1)]) == []  # of one class
+
+
+def sliver(key, x, class_id):
+    """A strip one pixel wide that goes 100 pixels to the east and to the south."""
+    corners = [(x, 0), (x + 100, 100), (x + 101, 100), (x + 1, 0)]
+    ring = ", ".join(f"{lon!r} {lat!r}" for lon, lat in lonlat([*corners, corners[0]]).tolist())
+    return label(key, wkb(f"POLYGON (({ring}))"), class_id)
+
+
+def test_polygons_side_by_side_are_not_compared_pixel_by_pixel(monkeypatch):
+    """Their boxes overlap all the same: comparing them all would leave nothing for the others."""
+    monkeypatch.setattr(label_problems, "MAX_PAIRS", 3)
+    slivers = [sliver(f"s{number}", 1.5 * number, 1 + number % 2) for number in range(12)]
+    over = [label("p", box(0, 200, 4, 4), 1), label("q", box(2, 202, 4, 4), 2)]
+    found = check([*slivers, *over], 2024)
+    assert [each.key for each in found.problems] == ["p", "q"]
+    assert found.all_compared
+    monkeypatch.setattr(label_problems, "MAX_LOOKS", 10)
+    assert check([*slivers, *over], 2024) == Checked((), all_compared=False)
+
+
+def test_it_is_told_where_not_all_polygons_are_compared(monkeypatch):
+    labels = [label(f"{n}{m}", box(10 * n + m, 0, 3, 3), 1 + m) for n in range(3) for m in range(2)]
+    assert len(check(labels, 2024).problems) == 6
+    monkeypatch.setattr(label_problems, "MAX_PAIRS", 2)
+    found = check(labels, 2024)
+    assert (len(found.problems), found.all_compared) == (4, False)
+    monkeypatch.setattr(label_problems, "MAX_PAIRS", 3)
+    assert check(labels, 2024).all_compared
+
+
+def test_a_polygon_that_crosses_itself_is_compared_by_its_pixels():
+    corners = lonlat([(0, 0), (8, 8), (0, 8), (8, 0), (0, 0)]).tolist()
+    ring = ", ".join(f"{lon!r} {lat!r}" for lon, lat in corners)
+    labels = [label("p", wkb(f"POLYGON (({ring}))")), label("q", box(0, 0, 8, 2), 2)]
+    assert [(kind, key) for kind, key, _ in told(labels)] == [
+        (Kind.CONFLICT, "p"), (Kind.CONFLICT, "q")]  # fmt: skip
 
 
 def test_a_polygon_over_the_seam_of_two_zones():
@@ -184,7 +221,7 @@ def test_a_cancel_stops_the_check():
 
 def test_without_a_cache_nothing_is_fetched_and_all_of_it_is_mild(tmp_path):
     request = CheckRequest("1.1-dclimate", 2024, Access(str(tmp_path), "http://127.0.0.1:9"))
-    (found,) = check_cached([label("a", point(0.5, 0.5))], request)
+    (found,) = check_cached([label("a", point(0.5, 0.5))], request).problems
     assert found.kind == Kind.NOT_FETCHED
     unknown = CheckRequest("9-nobody", 2024, Access(str(tmp_path)))
-    assert check_cached([label("a", point(0.5, 0.5))], unknown) == ()
+    assert check_cached([label("a", point(0.5, 0.5))], unknown) == Checked()

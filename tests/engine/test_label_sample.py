@@ -51,6 +51,18 @@ def patches(height=300, width=400):
     return values
 
 
+def test_an_extent_over_the_antimeridian_is_both_ends_of_a_map_of_the_world(tmp_path):
+    values = np.ones((20, 3600), np.uint8)
+    values[:, :1800] = 2
+    path = write(tmp_path / "world.tif", values, epsg=4326, pixel=0.1, origin=(-180.0, 1.0))
+    found = sample(SampleRequest(path, 20, extent=Extent(179.0, -0.9, -179.0, 0.9)))
+    lon = found.lonlat[:, 0]
+    assert sorted(set(found.values.tolist())) == [1, 2]
+    assert (np.abs(lon) > 179).all()
+    assert ((lon < 0) == (found.values == 2)).all()
+    assert all(180 <= each.pixels <= 200 for each in found.classes)  # edges touch pixels
+
+
 @pytest.mark.parametrize(("edge_px", "halo"), [(1, 0), (3, 1), (5, 2)])
 def test_points_lie_inside_of_their_class(tmp_path, edge_px, halo):
     values = patches()

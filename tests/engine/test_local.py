@@ -206,7 +206,8 @@ def test_coverage_by_pixel(folder, tmp_path):
     (part,) = found.parts
     np.testing.assert_array_equal(part.states, states)
     np.testing.assert_array_equal(part.cached, states != State.OUTSIDE)
-    assert found.cached_px == inside.pixels
+    assert sum(found.cached.values()) == inside.pixels
+    assert found.cached_px == found.counts[State.VALID]
     # first it was told where the scenes lie
     assert steps[0].counts[State.PUBLISHED] == inside.pixels
     assert shares(found).keys() == {Look.CACHED, Look.NODATA, Look.OUTSIDE}

@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The majority filter, the sieve and polygons, against second computations."""
 
+import contextlib
 import itertools
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -170,7 +173,7 @@ def test_polygons_are_the_areas_of_the_cleaned_map(tmp_path, head):
     cleaned = opened(result.clean.paths[0])
     values = cleaned.ReadAsArray()
     package = gdal.OpenEx(result.polygons, gdal.OF_VECTOR)
-    layer = package.GetLayerByName("areas")
+    layer = package.GetLayerByName("polygons")
     names = {each.id: each.name for each in CLASSES}
     by_class = dict.fromkeys(names, 0.0)
     for feature in layer:
@@ -186,7 +189,7 @@ def test_polygons_are_the_areas_of_the_cleaned_map(tmp_path, head):
     gdal.RasterizeLayer(back, [1], layer, options=["ATTRIBUTE=class_id"])
     assert np.array_equal(back.ReadAsArray(), values)
     style = package.GetLayerByName("layer_styles").GetNextFeature()
-    assert (style["f_table_name"], style["useAsDefault"]) == ("areas", 1)
+    assert (style["f_table_name"], style["useAsDefault"]) == ("polygons", 1)
     assert "Built-up" in style["styleQML"]
 
 
@@ -200,6 +203,40 @@ def test_too_many_polygons_are_told_and_the_map_is_there(tmp_path, head, monkeyp
     assert {path.suffix for path in tmp_path.iterdir()} == {".tif", ".xml"}
 
 
+@pytest.mark.parametrize("name", ["gpkg_x", "-a", "#1", 'the "best"', "rtree_a", "Umriß 1"])
+def test_files_with_polygons_are_called_what_people_want(tmp_path, head, name):
+    result = run(tmp_path, head=head, polygons_out=str(tmp_path / f"{name}.gpkg"))
+    package = gdal.OpenEx(str(tmp_path / f"{name}.gpkg"), gdal.OF_VECTOR)
+    assert package.GetLayerByName("polygons").GetFeatureCount() == result.polygon_count > 0
+
+
+def files_open_in(folder):
+    """Return the files below a folder that this process holds open, deleted ones too."""
+    held = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            held.append(os.readlink(descriptor))
+    return [each for each in held if each.startswith(str(folder))]
+
+
+def test_an_error_that_is_kept_holds_no_file_open(tmp_path, head, monkeypatch):
+    monkeypatch.setattr(vectorise, "MOST_POLYGONS", 50)
+    result = run(tmp_path, head=head, polygons_out=str(tmp_path / "areas.gpkg"))
+    assert result.polygons_refused.__traceback__ is not None
+    assert files_open_in(tmp_path) == []
+    monkeypatch.undo()
+
+    def report(_fraction, message=""):
+        if message == "polygons":
+            raise Cancelled
+
+    request = request_of(tmp_path, polygons_out=str(tmp_path / "areas.gpkg"))
+    with pytest.raises(Cancelled) as kept:
+        classify.classify_from(MemorySource(), head, request, report)
+    assert kept.value.__traceback__ is not None
+    assert files_open_in(tmp_path) == []
+
+
 def test_names_of_classes_are_text_and_nothing_else(tmp_path, head):
     from dataclasses import replace
 
@@ -207,7 +244,7 @@ def test_names_of_classes_are_text_and_nothing_else(tmp_path, head):
     result = run(tmp_path, head=replace(head, classes=(odd, *CLASSES[1:])),
                  polygons_out=str(tmp_path / "a.gpkg"))  # fmt: skip
     layer = gdal.OpenEx(result.polygons, gdal.OF_VECTOR)
-    rows = layer.ExecuteSQL("SELECT DISTINCT class FROM a WHERE class_id = 3")
+    rows = layer.ExecuteSQL("SELECT DISTINCT class FROM polygons WHERE class_id = 3")
     assert [row["class"] for row in rows] == [odd.name]
 
 

@@ -11,8 +11,10 @@ import pytest
 from osgeo import gdal, ogr
 
 from tessera_plugin.engine import classify, grid
+from tessera_plugin.engine.embeddings import with_source
 from tessera_plugin.engine.heads import save
 from tessera_plugin.engine.label_novelty import samples_of
+from tessera_plugin.engine.label_sets import LabelSet
 from tessera_plugin.engine.labels import Label, Labels
 from tessera_plugin.engine.map_areas import HEAD, text_of
 from tessera_plugin.engine.map_cleanup import CleanUp
@@ -132,6 +134,40 @@ def test_novelty_without_labels_is_refused_with_a_sentence(tmp_path, head):
         request_of(tmp_path, novelty_out=str(tmp_path / "n.tif"))
     with pytest.raises(LabelsNeeded):
         Outputs(head.classes, kinds=("novelty",))
+
+
+def test_novelty_is_measured_from_labels_in_the_years_they_were_learnt_in(tmp_path):
+    box = (PLACE.west, PLACE.south, PLACE.east, PLACE.north)
+    points = SampleArchive().label_points(box, per_class=2)
+    classes = tuple(LandClass(n, str(n), "#112233") for n in range(1, 7))
+    items = tuple(Label(wkb(f"POINT ({each.lon} {each.lat})"), each.class_id, str(number))
+                  for number, each in enumerate(points))  # fmt: skip
+    first, second = (
+        Labels("EPSG:4326", classes, some, "test") for some in (items[::2], items[1::2])
+    )
+    head = head_of(years=(2023, 2024))
+
+    def percents(url, labels, **changes):
+        """Return the largest novelty at labels in each of both years."""
+        request = replace(
+            store_request(tmp_path, url), novelty_out="n.tif", labels=labels, **changes
+        )
+        novelty = classify.novelty_from(request, head, silent)
+        samples = [
+            with_source("1.1-dclimate", year, request.access, lambda s, _: samples_of(s, labels))
+            for year in head.years
+        ]
+        return [int(novelty.percent(each.codes).max()) for each in samples]
+
+    with RangeServer(SampleArchive()) as server:
+        assert percents(server.url, first) == [0, 0]  # in both years of the head
+        then, now = percents(server.url, first, label_year=2023)
+        assert then == 0 < now
+        other = LabelSet(second, 2023)
+        then, now = percents(server.url, first, more_labels=(other,))
+        assert now == 0 < then  # in the year that is left
+        assert percents(server.url, second, label_year=2023,
+                        more_labels=(LabelSet(second, 2024),)) == [0, 0]  # fmt: skip
 
 
 # --- uncertain
@@ -353,7 +389,7 @@ def test_polygons_of_a_map_over_the_real_seam(tmp_path):
         result = classify.publish(classify.classify(replace(request, extent=REAL_SEAM)))
     package = gdal.OpenEx(result.polygons, gdal.OF_VECTOR)
     hectares = dict.fromkeys((each.name for each in CLASSES), 0.0)
-    for name, epsg in (("p_utm30", "32630"), ("p_utm31", "32631")):
+    for name, epsg in (("polygons_utm30", "32630"), ("polygons_utm31", "32631")):
         layer = package.GetLayerByName(name)
         assert layer.GetSpatialRef().GetAuthorityCode(None) == epsg
         for feature in layer:

@@ -3,6 +3,7 @@
 """Where to label next in what the map shows, from a real cache."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from tessera_plugin.engine.suggest import find_places
 from tessera_plugin.engine.training import TrainParams, fit
 from tessera_plugin.engine.view_cells import SomeCells
 from tessera_plugin.errors import ExtentTooLarge, NoValidEmbeddings
+from tessera_plugin.io.projection import LONLAT, transform_points
 from tessera_plugin.progress import silent
 from tessera_plugin.values import Access, Extent, LandClass, NetworkSettings
 from tests.archive.sample import SampleArchive
@@ -78,6 +80,35 @@ def test_places_that_are_not_wanted_and_what_is_near_them_do_not_come_again(requ
     assert len(again) == 5
     assert first not in again
     assert second not in again
+
+
+@pytest.mark.parametrize("near_px", [places_module.NEAR_PX, 100])
+def test_no_place_is_near_a_labelled_point_or_in_a_labelled_polygon(
+    request_, whole, monkeypatch, near_px
+):
+    monkeypatch.setattr(places_module, "NEAR_PX", near_px)
+    before = next_places(replace(request_, count=12), whole)
+    half = (BOX[0] + BOX[2]) / 2
+    east = wkb(f"POLYGON(({half} 52,0.2 52,0.2 52.3,{half} 52.3,{half} 52))")
+    points = [each for each in before if each.lon < half]
+    assert len(before) > len(points) > 2
+    items = [Label(east, 1, "polygon")]
+    for each in points:  # beside it
+        aside = wkb(f"POINT ({each.lon + 20 / 68_000!r} {each.lat!r})")
+        items.append(Label(aside, 2, str(each.lon)))
+    classes = request_.samples.classes
+    labels = Labels("EPSG:4326", classes, tuple(items), "test")
+    found = next_places(replace(request_, count=12, labels=labels), whole)
+    assert len(found) == 12
+    assert all(each.lon < half for each in found)
+    to_utm = partial(transform_points, source=LONLAT, target="EPSG:32631")
+    at = to_utm(np.array([(each.lon, each.lat) for each in found]))
+    labelled = to_utm(np.array([(each.lon + 20 / 68_000, each.lat) for each in points]))
+    assert np.linalg.norm(at[:, None] - labelled[None], axis=2).min() >= 30
+    # where all is labelled there is none, and that is no error
+    all_of_it = wkb("POLYGON((0 52,1 52,1 53,0 53,0 52))")
+    full = Labels("EPSG:4326", classes, (Label(all_of_it, 1, "all"),), "test")
+    assert next_places(replace(request_, labels=full), whole) == ()
 
 
 def test_of_a_large_extent_the_cells_in_memory_are_looked_at(request_, whole, monkeypatch):

@@ -261,10 +261,10 @@ def test_coverage_in_colour():
 
 def test_shares_of_the_extent():
     valid, water = State.VALID, State.WATER
-    known = coverage(
-        [[valid, valid, valid, valid, water]],
-        [[True, False, False, False, True]],
+    known = types.SimpleNamespace(
+        pixels=1000,
         counts={valid: 600, water: 350, State.OUTSIDE: 50, State.UNKNOWN: 0},
+        cached={valid: 150, water: 70, State.OUTSIDE: 50, State.UNKNOWN: 0},
     )
     assert picture.shares(known) == pytest.approx(
         {Look.CACHED: 0.15, Look.TO_FETCH: 0.45, Look.WATER: 0.35, Look.OUTSIDE: 0.05}

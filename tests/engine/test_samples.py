@@ -111,12 +111,6 @@ def test_files_without_labels_or_with_absurd_classes(tmp_path):
         load_labels(path, "class_id")
 
 
-def test_colours_are_valid_and_differ():
-    colors = [samples.palette_color(number) for number in range(1, 61)]
-    assert len(set(colors)) == 60
-    assert all(len(color) == 7 and int(color[1:], 16) >= 0 for color in colors)
-
-
 # --- pixels
 
 

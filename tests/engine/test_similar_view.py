@@ -7,9 +7,11 @@ import pytest
 from osgeo import ogr
 from scipy import ndimage
 
-from tessera_plugin.engine import regions, similar_view, similarity
+from tessera_plugin.engine import regions, similar_map, similar_view, similarity
 from tessera_plugin.engine.grid import windows_of
+from tessera_plugin.engine.seams import seams_between
 from tessera_plugin.engine.similar_view import Growth, SimilarViewRequest
+from tessera_plugin.engine.zones import own_pixels
 from tessera_plugin.errors import NoValidEmbeddings, PlaceNotValid
 from tessera_plugin.io.projection import LONLAT, transform_points, zone_crs
 from tessera_plugin.progress import Cancelled
@@ -173,7 +175,87 @@ def test_over_a_seam_each_pixel_is_in_its_own_zone_only():
     assert every.pixels == view.valid_px
     west, east = (part.seeds for part in view.parts)
     assert (len(west), len(east)) == (0, 1)
-    assert view.grow(Growth(20)).masks[0][1].sum() == 0  # regions do not go on over a seam
+
+
+class Fields(MemorySource):
+    """Two kinds of land, by longitude, latitude."""
+
+    def __init__(self, is_lake):
+        super().__init__()
+        self._is_lake = is_lake
+        self._kinds = np.random.default_rng(0).integers(-60, 60, (2, 128)).astype(np.int8)
+
+    def _values(self, window):
+        rows, cols = np.indices(window.shape)
+        metres = 10 * np.column_stack(
+            [window.col + cols.ravel() + 0.5, -(window.row + rows.ravel() + 0.5)]
+        )
+        lon, lat = transform_points(metres, zone_crs(window.zone), LONLAT).T
+        lake = self._is_lake(lon, lat).reshape(window.shape)
+        return self._kinds[lake.astype(int)], np.full(window.shape, 0.01, np.float32)
+
+
+def meander(lon, lat):
+    """A river that goes to and fro over 6° E, 300 m on each side, while it comes from the north."""
+    step = np.floor((lat - 45.0) / 0.001)
+    end = np.where(step % 4 == 1, 6.003, 5.997)
+    across = (step % 2 == 0) & (np.abs(lon - 6) < 0.0038)
+    bend = (step % 2 == 1) & (np.abs(lon - end) < 0.0008)
+    return (across | bend) & (lat < 45.0095)
+
+
+@pytest.mark.parametrize("clicked", [(5.9999, 45.0005), (6.003, 45.0092)])
+def test_what_hangs_together_goes_on_over_a_seam(clicked, tmp_path):
+    extent = Extent(5.995, 45.0, 6.005, 45.01)
+    source = Fields(lambda lon, lat: meander(lon, lat) | (lon > 6.0045))  # and a lake apart
+    view = similar_view.similar_view_from(
+        source, windows_of(extent), request_for([clicked], extent)
+    )
+    grown = view.grow(Growth(90))
+    every = view.grow(Growth(90, only_connected=False))
+    for (window, mask), (_, whole) in zip(grown.masks, every.masks):
+        rows, cols = np.indices(mask.shape)
+        metres = 10 * np.column_stack(
+            [window.col + cols.ravel() + 0.5, -(window.row + rows.ravel() + 0.5)]
+        )
+        lon, lat = transform_points(metres, zone_crs(window.zone), LONLAT).T
+        river = meander(lon, lat).reshape(mask.shape) & whole
+        assert np.array_equal(mask, river)
+        assert river.sum() > 200
+    assert (every.masks[1][1] & ~grown.masks[1][1]).sum() > 100
+    assert (grown.pixels, grown.patches) == (
+        sum(m.sum() for _, m in grown.masks),
+        len(grown.outlines()),
+    )
+    asked = similar_map.SimilarRequest(
+        "1.1-dclimate", 2024, extent, Access("/nowhere"), (clicked,), threshold_percent=90,
+        only_connected=True, areas_out=str(tmp_path / "areas.geojson"),
+    )  # fmt: skip
+    assert similar_map.similar_from(source, asked).similar_px == grown.pixels
+
+
+@pytest.mark.parametrize("extent", [
+    SEAM, Extent(5.99, -45.02, 6.01, -45.0), Extent(179.97, 70.0, -179.97, 70.01),
+])  # fmt: skip
+def test_seams_are_pixels_side_by_side(extent):
+    windows = windows_of(extent)
+    seams = seams_between(windows)
+    sides = [{windows[number].zone for number in each.windows} for each in seams]
+    assert sides == [{window.zone for window in windows}] * 2
+    for each in seams:
+        centres, whose = [], []
+        for number, pixels in zip(each.windows, each.pixels):
+            window = windows[number]
+            assert own_pixels(window)[tuple(pixels.T)].all()
+            metres = np.column_stack([window.col + pixels[:, 1], -window.row - pixels[:, 0]])
+            metres = 10 * metres + np.array([5.0, -5.0])
+            lonlat = transform_points(metres, zone_crs(window.zone), LONLAT)
+            centres.append(transform_points(lonlat, LONLAT, zone_crs(windows[0].zone)))
+            whose.append(set(pixels[:, 0]))
+        assert np.hypot(*(centres[0] - centres[1]).T).max() < 20
+        # all rows but those at the corners of the extent
+        assert len(whose[0]) > windows[each.windows[0]].height - 12
+    assert seams_between(windows[:1]) == ()
 
 
 def test_a_place_without_embedding_is_told():

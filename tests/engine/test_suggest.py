@@ -22,7 +22,7 @@ from tessera_plugin.io.projection import LONLAT, transform_points, zone_crs
 from tessera_plugin.progress import Cancelled
 from tessera_plugin.values import Access, Extent, LandClass
 from tests.builders import wkb
-from tests.memory_source import MemorySource, longitudes, true_classes
+from tests.memory_source import MemorySource, longitudes, prototypes, true_classes
 
 EXTENT = Extent(700_170, 5_799_230, 703_170, 5_801_830, "EPSG:32630")
 SEAM = Extent(-0.01, 52.0, 0.015, 52.008)
@@ -121,10 +121,41 @@ def test_the_class_without_labels_is_novel(window, three):
 def test_many_labelled_pixels_take_turns(three):
     sizes = [600, 40, 3]
     groups = np.repeat(np.arange(3), sizes)
-    kept = groups[novelty._evenly(groups, 0)]
+    of_one_class = np.zeros(643, int)
+    kept = groups[novelty._evenly(of_one_class, groups, 0)]
     assert len(kept) == novelty.MAX_REFERENCES
     assert np.bincount(kept).tolist() == [novelty.MAX_REFERENCES - 43, 40, 3]
-    assert len(np.unique(novelty._evenly(groups, 0))) == len(kept)
+    assert len(np.unique(novelty._evenly(of_one_class, groups, 0))) == len(kept)
+
+
+def test_classes_take_turns_before_labels():
+    class_ids = np.repeat([1, 2, 3], [1000, 30, 1000])
+    groups = np.arange(2030) // 2  # two pixels each
+    kept = novelty._evenly(class_ids, groups, 0)
+    assert len(np.unique(kept)) == novelty.MAX_REFERENCES
+    assert np.bincount(class_ids[kept]).tolist() == [0, 241, 30, 241]
+    assert np.bincount(groups[kept]).max() == 2  # of class 2
+    assert np.bincount(groups[kept][class_ids[kept] == 1]).max() == 1
+    many = np.arange(2 * novelty.MAX_REFERENCES)
+    assert len(novelty._evenly(many, many, 0)) == len(many)  # one of each class at least
+
+
+def test_a_class_with_few_labels_among_many_is_known(three):
+    sizes = (1000, 1000, 5)
+    rng = np.random.default_rng(0)
+    vectors = np.concatenate([
+        prototypes()[k] + rng.normal(0, 0.7, (size, 128)) for k, size in enumerate(sizes)
+    ])  # fmt: skip
+    codes = np.rint(127 * vectors / np.abs(vectors).max(axis=1, keepdims=True)).astype(np.int8)
+    numbers = np.arange(len(codes))
+    rare = numbers >= 2000
+    samples = replace(
+        three, codes=codes, scales=np.ones(len(codes), np.float32), groups=numbers,
+        class_ids=np.repeat([1, 2, 3], sizes), zone=numbers, row=numbers, col=numbers, ground=None,
+    )  # fmt: skip
+    found = novelty.Novelty.of(samples)
+    assert len(found.references) == novelty.MAX_REFERENCES
+    assert found.percent(codes[rare]).max() < 100
 
 
 def test_one_label_is_too_few(three):
@@ -225,6 +256,26 @@ def test_places_are_spread_and_the_same_without_writing(tmp_path, window, three)
         MemorySource(), [window], head_of(three), novelty.Novelty.of(three), count=12
     )
     assert found == result.places
+
+
+def test_what_is_labelled_is_not_suggested_again(tmp_path, window, three):
+    first = run(tmp_path, window, three)
+    half = window.col + window.width // 2
+    west, east = 10 * window.col, 10 * half
+    north, south = -10 * window.row, -10 * window.stop_row
+    crs = zone_crs(window.zone)
+    ring = f"{west} {south},{east} {south},{east} {north},{west} {north},{west} {south}"
+    points = [wkb(f"POINT ({10 * each.col} {-10 * each.row})") for each in first.places]
+    items = [Label(each, 2, str(number)) for number, each in enumerate(points)]
+    items.append(Label(wkb(f"POLYGON(({ring}))"), 1, "west"))
+    labels = Labels(crs, CLASSES, tuple(items), "test")
+    asked = replace(request_of(tmp_path, labels), uncertainty_out=None, novelty_out=None)
+    result = suggest.suggest_from(MemorySource(), head_of(three), novelty.Novelty.of(three), asked)
+    assert len(result.places) == 12
+    assert min(each.col for each in result.places) >= half
+    centres = np.array([(p.row + 0.5, p.col + 0.5) for p in result.places])
+    labelled = np.array([(p.row, p.col) for p in first.places])
+    assert np.linalg.norm(centres[:, None] - labelled[None], axis=2).min() >= 3
 
 
 def test_a_few_suggestions_bring_the_classes_that_have_no_label(window):

@@ -20,7 +20,7 @@ from tessera_plugin.engine.label_sets import LabelSet, taken
 from tessera_plugin.engine.learning_curve import learning_curve
 from tessera_plugin.engine.predict import InProcess, InWorker
 from tessera_plugin.engine.training import TrainParams, fit, fit_on_folds, train
-from tessera_plugin.errors import WorkerFailed
+from tessera_plugin.errors import NoUsableLabels, WorkerFailed
 from tessera_plugin.progress import silent
 from tests.archive.sample import SampleArchive
 from tests.builders import random_embeddings, random_head, random_weights, write_layer
@@ -222,12 +222,19 @@ def test_years_and_areas_in_one_head_and_on_the_command_line(tmp_path, capsys):
         assert head.temperature == result.head.temperature != 1
         alone = train(replace(request, more=(), validation=None))
         fresh = replace(archive_labels(provider, 5, seed=9), source="others")
-        test = train(replace(request, more=(), test=LabelSet(fresh, 2024)))
+        test = train(replace(request, more=(), test=LabelSet(fresh, 2023)))
         assert test.folds.scheme == "file"
+        assert test.head.years == (2024,)
+        assert test.head.training["areas"] == []
         assert test.head.accuracy.n_labels == 30
         assert test.head.training["labels"] == 18
         # what is around labels that are never learnt tells the head nothing
         assert np.array_equal(test.head.weights["W"], alone.head.weights["W"])
+        wrong = replace(west, source="wrong", items=tuple(
+            replace(label, class_id=1 + label.class_id % len(west.classes)) for label in west.items
+        ))  # fmt: skip
+        with pytest.raises(NoUsableLabels, match="18 pixels labelled as several classes"):
+            train(replace(request, more=(LabelSet(wrong, 2024, "wrong"),)))
 
         path = str(tmp_path / "labels.gpkg")
         names = {c.id: c.name for c in given.classes}
@@ -245,6 +252,16 @@ def test_years_and_areas_in_one_head_and_on_the_command_line(tmp_path, capsys):
         )
         assert "± " in capsys.readouterr().out
         assert load(out).temperature == 1
+        strange = provider.label_points(per_class=3, seed=7)
+        others = [(f"POINT ({p.lon!r} {p.lat!r})", {"cover": names[p.class_id]}) for p in strange]
+        others += [(f"POINT ({strange[0].lon + 0.001!r} {strange[0].lat!r})", {"cover": "moon"})]
+        write_layer(tmp_path / "test.gpkg", [*others, rows[0]], {"cover": 4})
+        assert main([*asked, "--validation", str(tmp_path / "test.gpkg")]) == 0
+        told = capsys.readouterr().out
+        assert "1 labels on ground that is learnt are left out" in told
+        assert "1 labels of classes that the head has not are left out: moon." in told
+        right = round(load(out).accuracy.overall * 18)
+        assert f"counted so, the overall accuracy is {right / 19:.1%}." in told
         assert main([*asked, "--validation", "areas"]) == 1
         assert "one area" in capsys.readouterr().err
         assert main([*asked, "--validation", str(tmp_path / "none.gpkg")]) == 2

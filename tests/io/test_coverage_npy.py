@@ -90,7 +90,7 @@ def test_before_and_after_a_fetch(archive, server, tmp_path, make):
     steps = []
     told = look(source, window, steps=steps)
     np.testing.assert_array_equal(told.parts[0].states, expected(archive, window, scales_only=True))
-    assert (told.failed, told.cached_px, told.bytes_known) == ((), 0, True)
+    assert (told.failed, sum(told.cached.values()), told.bytes_known) == ((), 0, True)
     assert (told.requests, told.bytes_asked) == (len(server.log), server.bytes_sent)
     assert steps[0].requests == 0
     assert steps[0].counts[State.OUTSIDE] + steps[0].counts[State.UNKNOWN] == window.pixels
@@ -141,7 +141,8 @@ def test_large_windows_are_told_by_tile(archive, server, tmp_path):
     wanted = np.where(published, State.PUBLISHED, State.OUTSIDE)
     wanted[known] = states[known]
     assert after.counts == counted(wanted)
-    assert after.cached_px == known.sum() > part.pixels
+    assert after.cached == counted(states[known])
+    assert known.sum() > part.pixels
 
 
 def test_many_tiles_are_asked_whether_they_are_there(archive, server, tmp_path, monkeypatch):

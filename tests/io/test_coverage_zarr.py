@@ -108,7 +108,7 @@ def test_before_and_after_a_fetch(archive, server, tmp_path, name, depth, number
     np.testing.assert_array_equal(np.where(says_zero, by_scales(scales, nan), told_before),
                                   by_scales(scales, nan))  # fmt: skip
     assert told.counts[State.VALID] > 0
-    assert (told.failed, told.cached_px) == ((), 0)
+    assert (told.failed, sum(told.cached.values())) == ((), 0)
     assert (told.requests, told.bytes_asked) == (len(server.log), server.bytes_sent)
     # the first step is told before anything is asked
     assert steps[0].requests == 0
@@ -218,7 +218,7 @@ def test_large_windows_are_told_by_chunk(archive, server, tmp_path):
     wanted[states != State.UNKNOWN] = states[states != State.UNKNOWN]
     after = look(source, window, detail_px=1000)
     assert after.counts == counted(wanted)
-    assert after.cached_px == (states != State.UNKNOWN).sum()
+    assert after.cached == counted(states[states != State.UNKNOWN])
     rest = source.fetch([window])
     assert after.bytes_to_fetch <= rest.bytes_fetched <= 1.1 * after.bytes_to_fetch + 600_000
     assert look(source, window, detail_px=1000).counts == counted(source.states(window))
@@ -516,7 +516,7 @@ def test_refresh_forgets_availability_and_not_the_data(archive, server, tmp_path
     availability.forget(source.access, source.dataset)
     offline = opened(server, tmp_path, "v1.1", offline=True)
     np.testing.assert_array_equal(offline.states(window), states)
-    assert look(offline, window).cached_px == window.pixels
+    assert look(offline, window).cached == counted(states)
     server.clear()
     again = opened(server, tmp_path, "v1.1").fetch([window])
     assert (again.failed, again.valid_px) == ((), int((states == State.VALID).sum()))

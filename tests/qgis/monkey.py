@@ -200,7 +200,7 @@ class Monkey(Hands):
         is_picking = self.find("similarToolButton").isChecked()
         assert self.dock.labels.similar.isHidden() != is_picking
         if self.dock.labels.next.is_asking:
-            answers = [each.objectName() for each in self.dock.labels.next._buttons]
+            answers = [each.objectName() for each in self.dock.labels.next._answers.buttons]
             assert answers == [*(f"answer{each.id}" for each in store.classes), "answerSkip"]
 
     def live_map_is_of_shown_classes(self):
@@ -481,7 +481,7 @@ class Monkey(Hands):
             return
         if panel._places and self.random.random() < 0.2:
             panel.nextList.itemClicked.emit(panel.nextList.item(0))
-        self.random.choice(panel._buttons).click()
+        self.random.choice(panel._answers.buttons).click()
 
     # --- the view
 

@@ -72,7 +72,9 @@ def test_what_is_there_and_what_it_costs_is_told_before_a_fetch(hands, server, d
     before = server.bytes_sent
     desktop.zoom_to(0.11, 52.18, 0.13, 52.195)
     hands.looked()
-    share = int(re.search(r"\((\d+) % is in the cache\)", hands.told("downloadLabel"))[1])
+    share = int(
+        re.search(r"\((\d+) % of the area is in the cache\)", hands.told("downloadLabel"))[1]
+    )
     assert 30 < share < 80
     assert size_mb(hands.told("downloadLabel")) < told
 

@@ -14,11 +14,15 @@ from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtWidgets import QAction, QApplication, QFileDialog, QWidget
 
 from tessera_plugin.engine import embeddings, similarity
+from tessera_plugin.engine.class_colors import is_taken
 from tessera_plugin.engine.clusters import centres_of
 from tessera_plugin.engine.grid import windows_of
+from tessera_plugin.engine.point_years import PointYears, YearState
+from tessera_plugin.gui import text
 from tessera_plugin.gui.overlay import EXPLORE
 from tessera_plugin.io.polygons import pixels_of_points
 from tessera_plugin.io.projection import LONLAT
+from tessera_plugin.values import State
 from tests.qgis import fetched_place
 from tests.qgis.fetched_place import DATASET, SEEN, YEAR
 from tests.qgis.hands import AREA, Hands
@@ -186,6 +190,12 @@ def test_colours_stay_while_the_map_moves_and_go_with_the_window(hands, desktop)
     assert hands.image is None
     hands.turn(COLORS)
     hands.drawn()
+    for change in (lambda: desktop.canvas.setMagnificationFactor(2.0),
+                   lambda: desktop.canvas.setRotation(30)):  # fmt: skip
+        change()
+        settling = [each._settle.isActive() for each in hands.window._parts[:2]]
+        assert settling == [True, True]
+        hands.rest()
     hands.window.reject()
     assert hands.dock.area.pictures.book._overlay(EXPLORE).is_empty()
 
@@ -265,11 +275,13 @@ def test_clusters_become_classes(hands, place, tmp_path):
     table.item(3, NAME).setCheckState(Qt.CheckState.Unchecked)
     table.item(4, NAME).setCheckState(Qt.CheckState.Unchecked)
     hands.named("labelsPerClusterSpin").setValue(6)
+    store, taken = hands.session.labels, hands.named("clusterColor1").color().name()
+    store.add_class("Meadows", taken)
     hands.press("makeClassesButton")
     assert "Classes: 2, labels: 18" in hands.said
-    store = hands.session.labels
-    assert [each.name for each in store.classes] == ["Fields", "Woods"]
-    assert store.classes[1].color == hands.named("clusterColor2").color().name()
+    assert [each.name for each in store.classes] == ["Meadows", "Fields", "Woods"]
+    assert not is_taken(store.classes[1].color, [taken])
+    assert store.classes[2].color == hands.named("clusterColor2").color().name()
     assert {store.land_class(key).name: n for key, n in store.counts.items()} == {
         "Fields": 12, "Woods": 6,
     }  # fmt: skip
@@ -287,7 +299,7 @@ def test_clusters_become_classes(hands, place, tmp_path):
     assert [("Fields", "Woods", "Fields")[number] for number in nearest] == names
     assert (values[picked] == nearest + 1).all()  # the map says the same
     store.undo()
-    assert not store.classes
+    assert [each.name for each in store.classes] == ["Meadows"]
     assert not store.labels()
 
 
@@ -320,7 +332,35 @@ def test_a_place_over_the_years(hands, place, points):
                  if table.item(r, 0).text() == str(YEAR))  # fmt: skip
     assert float(shown) == pytest.approx(cosine, abs=6e-4)
     assert hands.named("yearsPlot").changes == {YEAR: pytest.approx(1 - cosine, abs=1e-4)}
-    assert f"came in {YEAR}" in hands.said
+    assert f"came between 2023 and {YEAR}: cosine" in hands.said
+    assert "not known" not in hands.said
+
+
+def test_a_change_over_missing_years_is_of_none_of_them(hands):
+    hands.open(YEARS)
+    part, table = hands.window._parts[3], hands.named("yearsTable")
+    years = (2017, 2018, 2020, 2024)
+    missing = (State.VALID, State.UNKNOWN, State.VALID, State.VALID)
+    turns = np.radians([0, 0, 10, 80])
+    directions = np.column_stack([np.cos(turns), np.sin(turns)]).astype(np.float32)
+    cosine = directions @ directions.T
+    states = tuple(YearState(*each) for each in zip(years, missing))
+    part._looked(PointYears(fetched_place.pixel(0, 0), states, directions, cosine))
+    assert "came between 2020 and 2024: cosine 0.34" in hands.said
+    assert "In which of these years is not known: those between have no" in hands.said
+    cells = [table.item(row, 2) for row in range(4)]
+    assert [each.text() for each in cells] == [text.NONE, text.NONE, "0.985 (2017)", "0.342 (2020)"]
+    assert cells[2].toolTip().startswith("Between 2017 and 2020: cosine 0.985.")
+    plot = hands.named("yearsPlot")
+    assert list(plot.changes) == [2020, 2024]
+    at = plot._area(plot._high)
+    told = [plot.told_at(at.left() + (n + 0.5) * at.width() / 4) for n in range(4)]
+    assert told[:2] == ["", ""]
+    assert told[3].startswith("Between 2020 and 2024: cosine 0.342. The years between")
+    # a missing year between can be fetched
+    part._looked(PointYears(fetched_place.pixel(0, 0), states[:3], directions[:3], cosine[:3, :3]))
+    assert "came between 2017 and 2020" in hands.said
+    assert "not known: fetch those that are missing" in hands.said
 
 
 def embeddings_at(place, year, row, col):

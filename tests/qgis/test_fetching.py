@@ -9,6 +9,7 @@ import pytest
 from qgis.core import QgsProject
 
 from tessera_plugin.gui.overlay import CanvasOverlay
+from tests.clock import within
 from tests.qgis.hands import AREA, Hands
 from tests.servers import FOREVER, Fault
 
@@ -87,7 +88,7 @@ def test_a_paused_fetch_is_cancelled_at_once(hands, server, qtbot):
     qtbot.wait(300)
     hands.click("pauseButton")
     qtbot.wait(100)
-    with qtbot.waitSignal(hands.session.box.ended, timeout=1500):
+    with qtbot.waitSignal(hands.session.box.ended, timeout=1000 * within(2)):
         hands.click("cancelButton")
     assert "Stopped" in hands.note("fetchNote")
 

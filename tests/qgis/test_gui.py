@@ -5,6 +5,7 @@
 import ast
 import dataclasses
 import re
+import types
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -15,14 +16,19 @@ from qgis.PyQt.QtWidgets import QDialog, QGroupBox, QPushButton, QTextEdit, QWid
 
 from tessera_plugin import errors, paths
 from tessera_plugin.engine.accuracy import assess
-from tessera_plugin.gui import forms, messages, reasons, text
+from tessera_plugin.engine.coverage import Coverage
+from tessera_plugin.engine.picture import shares
+from tessera_plugin.gui import coverage_text, fetch_note, forms, messages, reasons, text
 from tessera_plugin.gui.area_page import AreaPage
 from tessera_plugin.gui.colors import color_for
 from tessera_plugin.gui.curve import LossCurve
 from tessera_plugin.gui.dialogs import AboutDialog, SettingsDialog
+from tessera_plugin.gui.legend import coverage_rows
 from tessera_plugin.gui.matrix import MatrixView
 from tessera_plugin.io.sources import mishaps, rounds, tile_fetch, zarr_fetch
-from tessera_plugin.values import PUBLIC_ARCHIVE, LandClass
+from tessera_plugin.io.sources.base import Failure, FetchSummary
+from tessera_plugin.tasks.fetch_jobs import Fetched, YearFetched
+from tessera_plugin.values import PUBLIC_ARCHIVE, LandClass, State
 
 FORMS = sorted(paths.UI.glob("*.ui"))
 SOURCES = sorted((paths.ROOT / "tessera_plugin" / "gui").rglob("*.py"))
@@ -203,6 +209,46 @@ def test_expected_colours():
     assert color_for("Open Water", []) == "#4e79a7"
     assert color_for("Water", ["#4e79a7"]) == ""
     assert color_for("Zzz", []) == ""
+    assert color_for("Water", ["#4f7aa8"]) == ""  # nobody tells it from that one
+    assert color_for("Pasture", ["#8cd17d"]) == "#a8d88f"
+
+
+def test_shares_of_an_area_agree_with_its_legend():
+    """Known from the cache are 670 of 1000 pixels, but those without embeddings are no news."""
+    counts = {**dict.fromkeys(State, 0), State.VALID: 700, State.OUTSIDE: 200, State.WATER: 100}
+    cached = {**dict.fromkeys(State, 0), State.VALID: 450, State.OUTSIDE: 200, State.WATER: 20}
+    known = Coverage(
+        "1.1", 2024, 128, "zarr", (), (), 1000, counts, cached, 3_200_000, True, (), 0, 0
+    )
+    rows = {each.text: each.value for each in coverage_rows(shares(known))}
+    assert rows == {
+        "Already here": "45 %", "To fetch": "25 %", "Water": "10 %", "Nothing published": "20 %",
+    }  # fmt: skip
+    told = coverage_text.download(known, [2024], can_fetch=True)
+    assert told == "To fetch: 3.2 MB (45 % of the area is in the cache)"
+    assert coverage_text.offline(known) == "45 % of the area is in the cache."
+    told = coverage_text.what_is_there(known, {})
+    assert told == "Of this 70 % has embeddings, 10 % is water, 20 % is not published."
+    assert "45 % in the cache" in known.sentences()[0]
+    fetched = FetchSummary(1000, 450, 670, 2_000_000, 5, seconds=3)
+    told = _note_of(fetched)
+    assert told.startswith("450 of 1,000 pixels have embeddings. Fetched 2.0 MB in 3.0 s.")
+    assert "670 were known from the cache before" in told
+    assert "The other 550 are water" in told
+    told = _note_of(dataclasses.replace(fetched, failed=(Failure("tile", "not in the cache"),)))
+    assert told.startswith("450 of 1,000 pixels have arrived.")
+    told = _note_of(dataclasses.replace(fetched, valid_px=700, cached_px=1000, bytes_fetched=0))
+    assert told.startswith(
+        "Nothing to fetch: 700 of 1,000 pixels have embeddings, all were in the "
+    )
+    assert "The other 300 are water" in told
+    told = _note_of(dataclasses.replace(fetched, valid_px=1000, cached_px=1000, bytes_fetched=0))
+    assert told == "All 1,000 pixels were in the cache: nothing to fetch."
+
+
+def _note_of(summary):
+    found = types.SimpleNamespace(form="zarr", form_reason="", summary=summary)
+    return fetch_note.tell(Fetched(None, (YearFetched(2024, found),))).text
 
 
 # --- widgets
@@ -219,7 +265,7 @@ def test_the_matrix_says_what_is_a_row_and_what_a_column(qgis_app, qtbot):
     assert cells == [["2", "1", "80 %"], ["·", "1", "67 %"]]
     assert table.verticalHeaderItem(0).toolTip() == "Reference: Water"
     assert table.horizontalHeaderItem(1).toolTip() == "Mapped as: Forest"
-    assert "1 test pixels of Water were mapped as Forest" in table.item(0, 1).toolTip()
+    assert "1 test pixel of Water was mapped as Forest" in table.item(0, 1).toolTip()
     view.resize(340, 300)
     assert not view.grab().isNull()
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Heads on the Map page, by clicks: listed, named, compared, exported, brought in, deleted."""
 
+import html
 import json
 import math
 from pathlib import Path
@@ -19,11 +20,11 @@ from qgis.PyQt.QtWidgets import (
     QTextBrowser,
 )
 
-from tessera_plugin.engine.accuracy import from_matrix
+from tessera_plugin.engine.accuracy import assess, from_matrix
 from tessera_plugin.engine.heads import load, save
-from tessera_plugin.engine.learning_curve import CurvePoint
+from tessera_plugin.engine.learning_curve import CurvePoint, LearningCurve
 from tessera_plugin.engine.patch_models import describe_model
-from tessera_plugin.gui import accuracy_plot, text
+from tessera_plugin.gui import accuracy_plot, head_words, text
 from tessera_plugin.tasks import head_jobs
 from tests.builders import random_head
 from tests.qgis.hands import MAP
@@ -256,6 +257,30 @@ def test_stories_that_make_no_sense_stop_nobody(open_page, tmp_path):
         assert head.id in hands.read_window()
 
 
+def test_few_large_labels_and_too_few_are_told(open_page, tmp_path):
+    """An interval of few polygons, and an error that nobody can know, are called so."""
+    sizes = [200] * 5 + [1] * 20
+    groups = np.repeat(np.arange(25), sizes)
+    predicted = np.where(np.isin(groups, [0, *range(5, 17)]), 2, 1)
+    accuracy = assess(np.ones(1020, int), predicted, random_head().classes, groups)
+    story = {"calibration": {"confidence_after": 0.8, "right": 0.79, "ece_before": None,
+                             "ece_after": None, "temperature": 1.5}}  # fmt: skip
+    save(random_head(accuracy=accuracy, training=story), str(tmp_path / "polygons.head"))
+    hands = open_page()
+    hands.listed(1)
+    hands.mark(tmp_path / "polygons.head")
+    hands.click("useHeadButton")
+    told = hands.told("accuracyLabel")
+    low, high = (text.percent(end) for end in accuracy.interval)
+    assert f"95 % interval {low} to {high}" in told
+    assert f"whatever its size: {text.percent(12 / 25, 1)}" in told
+    assert "A few large labels, or places labelled several times, hold most" in told
+    assert f"on {text.labels(round(accuracy.n_effective))} of equal size" in told
+    assert "too few to tell the calibration error" in hands.told("calibrationLabel")
+    hands.click("headDetailsButton")
+    assert "error: too few labels to tell, temperature 1.50" in hands.read_window()
+
+
 def test_kinds_and_numbers_of_labels_are_compared(open_page, archive, tmp_path):
     hands = open_page(**QUICK)
     hands.click("compareKindsButton")
@@ -269,6 +294,32 @@ def test_kinds_and_numbers_of_labels_are_compared(open_page, archive, tmp_path):
     assert [table.item(row, 1).text() for row in range(1, 5)] == ["not tried: needs the add-on"] * 4
     assert "Only one kind" in hands.told("kindsSentence")
     assert "k-fold, 2 parts, 36 labels" in hands.told("kindsSentence")
+    table.setCurrentCell(0, 0)
+    hands.qtbot.keyClick(table, Qt.Key.Key_Space)  # as a click
+    assert "Instant is chosen" in hands.note("compareNote")
+    header = table.horizontalHeader()
+    hands.until(lambda: header.length() == table.viewport().width())
+    assert table.columnWidth(0) >= table.sizeHintForColumn(0)  # the names are to be read
+    assert "Click" not in hands.told("kindsSentence")  # there is nothing to choose
+    assert "needs the add-on: <a" in hands.told("kindsSentence")
+    wanted = []
+    hands.dock.map.add_on_wanted.disconnect()
+    hands.dock.map.add_on_wanted.connect(lambda: wanted.append(True))
+    hands.find("kindsSentence").linkActivated.emit("add-on")
+    assert len(wanted) == 1
+
+    def press(row):
+        place = table.visualItemRect(table.item(row, 0)).center()
+        hands.qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
+        return hands.note("compareNote")
+
+    assert press(1) == "MLP can't be chosen: it needs the add-on."
+    hands.click("compareNoteButton")
+    assert len(wanted) == 2
+    assert press(4).startswith("Random forest can't be chosen: it is for comparison only")
+    assert not hands.find("compareNoteButton").isVisible()
+    assert hands.session.settings.head_kind == "instant"
+    assert press(0) == "Instant is chosen: click Train."
     head = hands.train()  # the same folds
     found = head.training["validation"]
     assert table.item(0, 1).text() == " ± ".join(
@@ -288,6 +339,16 @@ def test_kinds_and_numbers_of_labels_are_compared(open_page, archive, tmp_path):
     blue = accuracy_plot.TRAINING.rgb()
     assert any(
         picture.pixel(x, y) == blue for x in range(picture.width()) for y in range(picture.height())
+    )
+
+
+def test_a_gain_within_its_spread_promises_nothing(qgis_app):
+    points = (CurvePoint(2, 12, (0.70, 0.80)), CurvePoint(8, 48, (0.764, 0.764)))
+    told = html.unescape(head_words.verdict(LearningCurve("instant", "blocks", points)))
+    assert told.startswith("<b>Whether more labels would help can't be told.</b> ")
+    assert (
+        "from 2 to 8 labels per class, +1.4 %, is within the spread of the repeats (± 7.1 %)"
+        in told
     )
 
 
@@ -417,6 +478,7 @@ def test_all_kinds_are_tried_where_the_add_on_is(open_page, archive):
     table = hands.find("kindsTable")
     assert all("±" in table.item(row, 1).text() for row in range(5)), hands.note("compareNote")
     assert sum(table.item(row, 0).font().bold() for row in range(5)) == 1
+    assert "Click Instant or MLP to choose it" in hands.told("kindsSentence")
     place = table.visualItemRect(table.item(1, 0)).center()
     hands.qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
     assert hands.session.settings.head_kind == "mlp"

@@ -156,7 +156,7 @@ def test_a_file_is_imported_as_the_dialog_says(importer, tmp_path):
     assert importer.rows() == [("Lake", "6", "New class", "Lake"), ("forest", "6", "Forest", "")]
     assert importer.told == (
         "12 labels in 2 classes; 1 new class; 5 left out: 3 without a class, 2 without geometry; "
-        "reprojected from EPSG:27700."
+        "confidence 50 to 61 %; reprojected from EPSG:27700."
     )
     assert importer.find("importOkButton").text() == "Import 12 labels"
     importer.accept()

@@ -11,10 +11,12 @@ import sys
 import pytest
 from qgis.core import QgsGeometry, QgsPointXY, QgsProject, QgsRectangle
 
-from tessera_plugin.errors import LabelsBusy, NotWritable
+from tessera_plugin.engine.label_files import Checkpoint, LabelFile
+from tessera_plugin.errors import LabelsBusy, LabelsChanged, NotWritable
 from tessera_plugin.tasks import label_rest
 from tessera_plugin.tasks.label_steps import MANY
 from tessera_plugin.tasks.labels import LabelStore, NewLabel
+from tessera_plugin.values import LabelChange, LandClass, StoredClass, StoredLabel
 from tests import label_child
 from tests.clock import within
 from tests.qgis.test_label_history import (
@@ -191,6 +193,118 @@ def test_a_kill_in_the_middle_leaves_nothing_of_it(path):
     assert child.returncode == -signal.SIGKILL
     assert float(child.stdout) >= 0.5
     assert reopened(path) == ((), frozenset(), {})
+
+
+# --- somebody else writes at the same moment
+
+
+def colleague(path, name):
+    """Add a class with a label, as another QGIS at the same file does."""
+    with contextlib.closing(LabelFile(path)) as file:
+        there = file.read()
+        made = StoredClass(LandClass(there.next_class_id, name, "#123456"))
+        label = StoredLabel(name, made.land_class.id, 2024, bytes(point(50, 50).asWkb()))
+        change = LabelChange(there.classes, (*there.classes, made), ((None, label),))
+        file.write(change, there.next_class_id + 1)
+
+
+def brought_in(path):
+    """Bring the log into the file, as another QGIS does when it rests."""
+    checkpoint = Checkpoint(path)
+    checkpoint.run()
+    checkpoint.close()
+
+
+def names(store):
+    """Return the names of the classes of all labels, and how many there are of each."""
+    return {each.name: store.counts.get(each.id, 0) for each in store.classes}
+
+
+def test_an_import_keeps_what_a_colleague_adds_meanwhile(store, path, qtbot):
+    store.add_class("Water")
+    calls = []
+
+    def make(ids):
+        calls.append(dict(ids))
+        if len(calls) == 1:  # on the side: the file was looked at, and is not written yet
+            colleague(path, "Field")
+        return many("forest")(ids)
+
+    store.adding(make, NUMBER, [("Forest", "#00aa00")], "an import").start()
+    is_done(store, qtbot)
+    assert calls == [{"water": 1, "forest": 2}, {"water": 1, "field": 2, "forest": 3}]
+    assert names(store) == {"Water": 0, "Field": 1, "Forest": NUMBER}
+    assert store.label("Field").class_id == 2
+    assert state(store) == reopened(path)
+    store.undo()
+    is_done(store, qtbot)
+    assert names(store) == {"Water": 0, "Field": 1}
+    assert state(store) == reopened(path)
+
+
+def test_a_log_that_is_brought_in_is_no_change(store, path, qtbot):
+    water = store.add_class("Water")
+    store.writing.connect(lambda on: on and brought_in(path))
+    added(store, qtbot)
+    store.undo()
+    is_done(store, qtbot)
+    store.redo()
+    is_done(store, qtbot)
+    with store.one_step("two labels"):
+        store.add_label(point(1, 1), water.id, 2024)
+        brought_in(path)
+        assert store._file.is_changed  # so it seems
+        store.add_label(point(2, 2), water.id, 2024)
+    assert names(store) == {"Water": 2, "Forest": NUMBER}
+    assert store.undo_text == "two labels"
+    assert state(store) == reopened(path)
+
+
+def test_a_change_of_what_was_there_is_not_made_over_what_a_colleague_did(store, path, qtbot):
+    added(store, qtbot)
+    began = []
+    store.writing.connect(lambda on: on and began.append(colleague(path, "Field")))
+    with qtbot.waitSignal(store.not_written) as told:
+        store.undo()
+    assert isinstance(told.args[0], LabelsChanged)
+    assert (len(began), store.is_writing) == (1, False)
+    assert names(store) == {"Forest": NUMBER, "Field": 1}
+    assert state(store) == reopened(path)
+    store.undo()  # what the colleague did: there is one way back for all of it
+    assert names(store) == {"Forest": NUMBER}
+
+
+def test_a_step_of_several_changes_is_not_made_over_what_a_colleague_did(store, path):
+    water = store.add_class("Water")
+
+    def add():
+        with store.one_step("adding"):
+            store.add_class("Forest")
+            colleague(path, "Field")
+            store.add_label(point(1, 1), water.id, 2024)
+
+    with pytest.raises(LabelsChanged):
+        add()
+    assert names(store) == {"Water": 0, "Field": 1}
+    assert state(store) == reopened(path)
+    with store.one_step("adding"):
+        store.add_label(point(1, 1), store.add_class("Forest").id, 2024)
+    assert names(store) == {"Water": 0, "Field": 1, "Forest": 1}
+    assert [each.id for each in store.classes] == [1, 2, 3]
+    assert state(store) == reopened(path)
+
+
+def test_a_click_at_the_same_moment_is_told(store, path, monkeypatch):
+    water = store.add_class("Water")
+    look = store._ready
+    monkeypatch.setattr(store, "_ready", lambda: (look(), colleague(path, "Field"))[0])
+    with pytest.raises(LabelsChanged):
+        store.add_label(point(1, 1), water.id, 2024)
+    assert names(store) == {"Water": 0, "Field": 1}
+    monkeypatch.undo()
+    store.add_label(point(1, 1), water.id, 2024)
+    assert names(store) == {"Water": 1, "Field": 1}
+    assert state(store) == reopened(path)
 
 
 # --- the log is brought into the file

@@ -28,10 +28,12 @@ from qgis.core import (
 )
 from qgis.PyQt.QtCore import QSize
 
+from tessera_plugin.engine.class_colors import is_taken
 from tessera_plugin.engine.label_files import LabelFile, create
 from tessera_plugin.engine.samples import load_labels
 from tessera_plugin.errors import LabelsUnreadable, NotWritable
-from tessera_plugin.tasks import label_rest, snapshot
+from tessera_plugin.tasks import label_rest, schemes, snapshot
+from tessera_plugin.tasks.label_core import with_colors
 from tessera_plugin.tasks.labels import LabelStore
 from tests.clock import within
 
@@ -71,6 +73,19 @@ def test_nothing_is_made_before_the_first_class(store, path):
     assert not Path(path).exists()
     store.add_class("Water")
     assert Path(path).exists()
+
+
+def test_each_of_forty_classes_has_a_colour_of_its_own(store, tmp_path):
+    """One by one, and as a list of names; what a list says later is kept clear of, too."""
+    for number in range(20):
+        store.add_class(f"Species {number + 1}")
+    names = tmp_path / "names.csv"
+    names.write_text("name,color\n" + "".join(f"Kind {number},\n" for number in range(20)))
+    (next_one,) = with_colors([""], store.classes)
+    store.add_classes([*schemes.read(str(names)), ("Lake", next_one)])
+    colors = [each.color for each in store.classes]
+    assert colors[-1] == next_one
+    assert not any(is_taken(color, colors[:at]) for at, color in enumerate(colors))
 
 
 def test_the_schema(store, path):
@@ -446,7 +461,7 @@ def test_the_engine_reads_what_the_store_wrote(store, path):
     water, forest = store.add_class("Water", "#0000ff"), store.add_class("Forest", "#00ff00")
     store.add_label(point(1, 2), water.id, 2024)
     store.add_label(square(3, 4), forest.id, 2024)
-    ours, theirs = snapshot.labels_of(store), load_labels(path, "class_name")
+    ours, theirs = snapshot.LabelsNow(store)(), load_labels(path, "class_name")
     assert theirs.classes == ours.classes == (water, forest)
     assert ours.crs == "EPSG:4326"
     found = sorted((each.key, each.class_id) for each in ours.items)

@@ -20,6 +20,7 @@ from qgis.PyQt.QtGui import QColor
 from qgis.PyQt.QtWidgets import QMessageBox, QWidget
 
 from tests.archive.ground import CLASSES
+from tests.clock import within
 from tests.qgis import hands as dock_hands
 from tests.qgis.hands import AREA, LABELS, MAP
 from tests.servers import Fault
@@ -180,7 +181,7 @@ def test_a_fetch_is_cancelled_and_goes_on(hands, server, qtbot):
     assert hands.find("jobFrame").isVisible()
     qtbot.wait(300)
     hands.click("cancelButton")
-    with qtbot.waitSignal(hands.dock._session.box.ended, timeout=2000):
+    with qtbot.waitSignal(hands.dock._session.box.ended, timeout=1000 * within(2)):
         pass
     assert "Stopped" in hands.note("fetchNote")
     assert not hands.find("jobFrame").isVisible()
@@ -214,7 +215,7 @@ def test_closing_the_project_during_a_fetch_ends_quietly(hands, qtbot):
 def test_too_large_an_area_is_refused(hands, desktop, qtbot):
     hands.page(AREA)
     desktop.zoom_to(-20, -20, 40, 60)
-    qtbot.waitUntil(lambda: "too large" in hands.find("sizeLabel").text(), timeout=5000)
+    qtbot.waitUntil(lambda: "too large" in hands.find("sizeLabel").text(), timeout=15_000)
     assert not hands.find("fetchButton").isEnabled()
     assert not hands.find("classifyButton").isEnabled()
     desktop.zoom_to(*SMALL)

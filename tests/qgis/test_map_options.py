@@ -4,6 +4,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,6 +24,9 @@ from qgis.PyQt.QtWidgets import QApplication, QFileDialog, QMenu
 from tessera_plugin.engine import training
 from tessera_plugin.engine.labels import Label, Labels
 from tessera_plugin.engine.train_params import TrainParams
+from tessera_plugin.io.projection import LONLAT, transform_points, zone_crs
+from tessera_plugin.tasks import train_jobs
+from tessera_plugin.tasks.labels import NewLabel
 from tessera_plugin.values import Access, LandClass
 from tests.archive.ground import CLASSES
 from tests.archive.sample import SampleArchive
@@ -100,7 +104,7 @@ def test_selected_polygons_with_all_that_can_be_written(hands, tmp_path):
     hands.choose("mapAreaCombo", "Parks")
     assert "2 polygons" in hands.find("mapSizeLabel").text()
     parks.selectByIds([1])
-    hands.until(lambda: "1 polygons" in hands.find("mapSizeLabel").text())
+    hands.until(lambda: "1 polygon within" in hands.find("mapSizeLabel").text())
     assert hands.find("mapAreaCombo").currentText() == "Selected polygons of “Parks” (1)"
     hands.find("mapOptionsGroup").setCollapsed(False)
     for name in ("uncertainCheck", "probabilitiesCheck", "marginCheck", "majorityCheck",
@@ -281,3 +285,119 @@ def test_a_project_closed_between_two_layers_of_a_map_gets_no_more_of_them(hands
     assert not {name for name in layers() if "2024" in name}
     assert (tmp_path / "land_cover_2024_probabilities.tif").exists()
     assert "Saved as" in told
+
+
+def add_shapes(name, *shapes):
+    layer = QgsVectorLayer("MultiPolygon?crs=EPSG:4326", name, "memory")
+    features = []
+    for shape in shapes:
+        feature = QgsFeature()
+        if shape:
+            feature.setGeometry(QgsGeometry.fromWkt(shape))
+        features.append(feature)
+    layer.dataProvider().addFeatures(features)
+    layer.updateExtents()
+    QgsProject.instance().addMapLayer(layer)
+
+
+def box(west, south, edge=0.002):
+    east, north = west + edge, south + edge
+    ring = f"{west} {south}, {east} {south}, {east} {north}, {west} {north}, {west} {south}"
+    return f"Polygon (({ring}))"
+
+
+def test_polygons_are_not_refused_by_the_rectangle_around_them(hands):
+    add_shapes("Fiji", box(179.998, -17), box(-180, -17))
+    hands.choose("mapAreaCombo", "Fiji")
+    size = hands.find("mapSizeLabel").text()
+    assert size.startswith("2 polygons within ")
+    assert "million" not in size
+    assert hands.find("classifyButton").isEnabled()
+    add_shapes("Far", box(0.1, 52.18), box(4.0, 56.0))
+    hands.choose("mapAreaCombo", "Far")
+    assert "up to 50 million pixels may lie in them" in hands.find("mapSizeLabel").text()
+    assert hands.find("classifyButton").isEnabled()
+    told = classify(hands)
+    assert "too far apart" in told
+    assert "one by one" in told
+    add_shapes("World", "Polygon ((-170 -60, 170 -60, 170 70, -170 70, -170 -60))")
+    hands.choose("mapAreaCombo", "World")
+    assert "too far apart" in hands.find("mapSizeLabel").text()
+    assert not hands.find("classifyButton").isEnabled()
+
+
+def test_polygons_that_can_not_be_used_are_told(hands, tmp_path):
+    flat = "Polygon ((0.1 52.18, 0.11 52.18, 0.1 52.18, 0.1 52.18))"
+    add_shapes("Mixed", box(0.1, 52.18), None, flat)
+    hands.choose("mapAreaCombo", "Mixed")
+    told = classify(hands)
+    assert "pixels classified" in told
+    assert "Not mapped: 1 polygon" in told
+    assert (tmp_path / "land_cover_2024.tif").exists()
+
+
+def test_a_folder_is_no_name_for_a_map(hands, tmp_path):
+    (tmp_path / "maps").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    for typed in ("maps", "maps/", "maps/.tif", "new/"):
+        hands.find("outputPath").setFilePath(f"{tmp_path}/{typed}")
+        told = classify(hands)
+        assert "is a folder" in told
+        assert "land_cover_2024.tif" in told
+    assert sorted(tmp_path.rglob("*")) == before
+    assert not [name for name in layers() if "2024" in name]
+
+
+def add_labels(session, year):
+    """Label places of each class, true of a year."""
+    store = session.labels
+    ids = [each.id for each in store.add_classes([(each.name, "") for each in CLASSES])]
+    store.add_labels([
+        NewLabel(QgsGeometry.fromWkt(f"Point ({each.lon} {each.lat})"), ids[each.class_id - 1],
+                 year(number))
+        for number, each in enumerate(SampleArchive().label_points(SMALL, per_class=6))
+    ])  # fmt: skip
+
+
+def at_labels(session, path, year=0):
+    """Return the values of a raster at the labels, or those of a year."""
+    raster = gdal.Open(str(path))
+    west, _, _, north, _, _ = raster.GetGeoTransform()
+    values, found = raster.ReadAsArray(), []
+    for label in session.labels.labels():
+        geometry = QgsGeometry()
+        geometry.fromWkb(label.wkb)
+        lonlat = np.array([[geometry.asPoint().x(), geometry.asPoint().y()]])
+        ((x, y),) = transform_points(lonlat, LONLAT, zone_crs(31))
+        row, col = int((north - y) // 10), int((x - west) // 10)
+        is_inside = 0 <= row < values.shape[0] and 0 <= col < values.shape[1]
+        if is_inside and year in (0, label.year):
+            found.append(values[row, col])
+    assert len(found) > 10
+    return found
+
+
+def train(session, out, **settings):
+    session.update(**settings)
+    training.train(replace(train_jobs.request(session, None), out=str(out)))
+    session.update(head_path=str(out))
+
+
+def test_novelty_is_none_at_labels_of_either_year(hands, tmp_path):
+    session = hands.session
+    add_labels(session, lambda number: 2023 + number % 2)
+    train(session, tmp_path / "own.head", train_labels='{"own_years": true}')
+    session.update(map_choices='{"novelty": true, "years": [2023]}')
+    classify(hands)
+    for year in (2023, 2024):
+        path = tmp_path / f"land_cover_novelty_{year}.tif"
+        assert set(at_labels(session, path, year)) == {0}
+
+
+def test_novelty_is_measured_from_the_labels_in_the_year_that_the_head_learnt_them(hands, tmp_path):
+    session = hands.session
+    add_labels(session, lambda _: 2024)
+    train(session, tmp_path / "past.head", year=2023)
+    session.update(year=2024, map_choices='{"novelty": true}')
+    classify(hands)
+    assert np.median(at_labels(session, tmp_path / "land_cover_2024_novelty.tif")) > 10

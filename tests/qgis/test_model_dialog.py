@@ -3,6 +3,7 @@
 """The dialog that runs ONNX models of others, by clicks, with a real worker and server."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -191,7 +192,8 @@ def test_a_map_is_made_as_the_form_says(dialog, hands, models, weights, tmp_path
     assert not dialog.modelThresholdSpin.isVisible()
     assert dialog.modelValuesCombo.currentText() == "as they are"
     assert "must have been made for this dataset" in dialog.modelDatasetValue.text()
-    assert "to fetch: about" in dialog.modelAreaValue.text()
+    told = dialog.modelAreaValue.text()  # a limit: nobody has looked what of it is here
+    assert re.search(r"to fetch: up to [\d.]+ MB, less what the cache has$", told)
     dialog.choose_statistics(models / "other.json")
     assert "has no lists" in dialog.modelValuesNote.text()
     dialog.choose_statistics(models / "statistics.json")

@@ -76,6 +76,18 @@ def test_one_key_goes_there_another_answers_and_the_map_learns(hands, desktop):
     press(hands, Qt.Key.Key_Escape)
     assert not asks(hands)
     assert not hands.find("labelToolButton").isChecked()
+    # a label that is undone leaves its place free; what was skipped is so in its year only
+    panel = hands.dock.labels.next
+    assert [(second.lon, second.lat)] == sorted(panel._skipped_here)
+    store.undo()
+    hands.until(lambda: hands.dock.labels.live.loop.state.revision == store.revision)
+    hands.click("nextPlaceButton")
+    hands.until(lambda: asks(hands))
+    listed = {(each.row, each.col) for each in panel._places}
+    assert (first.row, first.col) in listed
+    assert (second.row, second.col) not in listed
+    hands.session.update(year=2023)
+    assert not panel._skipped_here
 
 
 def test_a_place_of_the_list_and_a_class_by_click(hands):
@@ -129,3 +141,26 @@ def test_it_goes_on_with_the_places_it_has_where_the_live_map_is_off(hands):
     hands.until(lambda: asks(hands))
     assert hands.dock.labels.next._asked is second
     assert "What is in the marked pixel?" in hands.told("nextState")
+
+
+def test_with_the_live_map_off_nothing_is_asked_about_another_year_or_classes(hands):
+    store, find = hands.session.labels, hands.find
+    hands.click("nextPlaceButton")
+    hands.until(lambda: asks(hands))
+    hands.click("liveCheck")
+    assert asks(hands)
+    before = dict(store.counts)
+    hands.session.update(year=2023)
+    assert not asks(hands)
+    assert find("nextList").count() == 0
+    assert not find("nextPlaceButton").isEnabled()
+    assert "has not learnt these labels in 2023: switch it on" in hands.told("nextState")
+    press(hands, Qt.Key.Key_1)  # no answer
+    assert store.counts == before
+    hands.session.update(year=2024)  # the head is of this year
+    hands.click("nextPlaceButton")
+    hands.until(lambda: asks(hands))
+    store.remove_classes([each.id for each in store.classes])
+    assert not asks(hands)
+    assert not find("nextPlaceButton").isEnabled()
+    assert "label two classes and switch it on" in hands.told("nextState")

@@ -15,6 +15,7 @@ import pytest
 from qgis.core import (
     QgsApplication,
     QgsCoordinateReferenceSystem,
+    QgsCoordinateTransform,
     QgsPointXY,
     QgsProject,
     QgsRectangle,
@@ -32,6 +33,7 @@ from tessera_plugin.gui.curve import LossCurve
 from tessera_plugin.gui.explore_similarity import RampLegend
 from tessera_plugin.gui.legend import Legend, LegendRow, coverage_rows
 from tessera_plugin.gui.overlay import COVERAGE, FETCH, CanvasOverlay, OverlayBook, remove
+from tessera_plugin.gui.place_marker import bring_into_sight, clicked_mark
 from tessera_plugin.gui.years_plot import YearsPlot
 from tessera_plugin.tasks.canvas_pictures import CanvasPictures, View, image_of
 from tessera_plugin.values import Extent
@@ -113,7 +115,7 @@ def assert_board(canvas, picture, colors=(RED, BLUE), transform=None, cells=None
 
 
 def drawn(qtbot, book, action):
-    with qtbot.waitSignal(book.drawn, timeout=3000):
+    with qtbot.waitSignal(book.drawn, timeout=15_000):
         action()
 
 
@@ -188,12 +190,38 @@ def test_moving_makes_a_new_image(canvas, book, qtbot):
     drawn(qtbot, book, lambda: book.show(COVERAGE, [board]))
     beyond = chessboard(col=41_400)
     drawn(qtbot, book, lambda: book.show(FETCH, [beyond]))
-    with qtbot.waitSignals([book.drawn, book.drawn], timeout=3000):
+    with qtbot.waitSignals([book.drawn, book.drawn], timeout=15_000):
         look_at(canvas, 416_000, 5_798_000, 20)
     assert_board(canvas, beyond)
-    with qtbot.waitSignals([book.drawn, book.drawn], timeout=3000):
+    with qtbot.waitSignals([book.drawn, book.drawn], timeout=15_000):
         canvas.resize(700, 300)
     assert_board(canvas, beyond)
+
+
+def test_the_magnifier_moves_pictures_and_marks_at_once(canvas, book, qtbot):
+    board = chessboard()
+    drawn(qtbot, book, lambda: book.show(COVERAGE, [board]))
+    place = middle(board, 9, 9)  # beside it
+    mark = clicked_mark(canvas, place)
+    canvas.setMagnificationFactor(0.5)
+    assert mark.pos() == canvas.getCoordinateTransform().transform(place).toQPointF()
+    assert_board(canvas, board)  # the picture that there was
+    with qtbot.waitSignal(book.drawn, timeout=15_000):
+        pass
+    assert_board(canvas, board)
+    drawn(qtbot, book, lambda: canvas.setMagnificationFactor(2.0))
+    assert_board(canvas, board)
+
+
+def test_what_is_brought_into_sight_is_seen_under_the_magnifier(canvas):
+    look_at(canvas, 402_000, 5_798_000, 2)
+    canvas.setMagnificationFactor(3.0)
+    to_lonlat = QgsCoordinateTransform(UTM, LONLAT, QgsProject.instance())
+    place = QgsPointXY(402_300, 5_798_000)  # without it well in sight
+    point = to_lonlat.transform(place)
+    bring_into_sight(canvas, point.x(), point.y())
+    at = canvas.getCoordinateTransform().transform(place)
+    assert canvas.rect().contains(QPoint(round(at.x()), round(at.y())))
 
 
 def test_many_moves_make_few_images(canvas, book, qtbot):
@@ -204,7 +232,7 @@ def test_many_moves_make_few_images(canvas, book, qtbot):
     for step in range(20):
         look_at(canvas, 402_000 + 50 * step, 5_798_000, 20)
         qtbot.wait(10)
-    qtbot.waitUntil(lambda: len(images) >= 2, timeout=3000)
+    qtbot.waitUntil(lambda: len(images) >= 2, timeout=15_000)
     qtbot.wait(400)
     assert len(images) == 2
 
@@ -300,7 +328,7 @@ def test_pictures_that_change_all_the_time(canvas, book, qtbot):
         qtbot.wait(15)
     took = time.monotonic() - start
     first = middle(chessboard(), 0, 0)
-    qtbot.waitUntil(lambda: color_at(canvas, seen(canvas), first) == BLUE, timeout=3000)
+    qtbot.waitUntil(lambda: color_at(canvas, seen(canvas), first) == BLUE, timeout=15_000)
     assert 2 <= len(images) <= took / 0.2 + 2
     assert threading.main_thread() not in asked
     assert_board(canvas, chessboard(), colors=(BLUE, RED))
@@ -364,7 +392,7 @@ def test_a_bug_is_told_and_shows_nothing(canvas, book, qtbot):
     told = []
     QgsApplication.messageLog().messageReceived.connect(lambda text, tag, level: told.append(text))
     book.show(COVERAGE, lambda: 1 / 0)
-    qtbot.waitUntil(lambda: bool(told), timeout=3000)
+    qtbot.waitUntil(lambda: bool(told), timeout=15_000)
     assert "ZeroDivisionError" in told[0]
     assert color_at(canvas, seen(canvas), middle(board, 2, 2)) == (255, 255, 255, 255)
     drawn(qtbot, book, lambda: book.show(COVERAGE, [board]))  # and goes on
@@ -403,7 +431,7 @@ def test_the_newest_request_wins(pictures, qtbot):
         time.sleep(0.01)
     pictures.show("b", supply("b"))
     go.set()
-    qtbot.waitUntil(lambda: len(heard) == 3, timeout=3000)
+    qtbot.waitUntil(lambda: len(heard) == 3, timeout=15_000)
     qtbot.wait(50)
     assert asked == [0, 9, "b"]
     assert [role for role, _, _ in heard] == ["a", "a", "b"]
@@ -430,7 +458,7 @@ def test_what_was_dropped_is_silent(pictures, qtbot):
     pictures.drop("a")
     pictures.show("a", [])  # another set under the same name
     go.set()
-    qtbot.waitUntil(lambda: bool(heard), timeout=3000)
+    qtbot.waitUntil(lambda: bool(heard), timeout=15_000)
     qtbot.wait(50)
     assert len(heard) == 1
     assert heard[0][1].pixelColor(5, 5).alpha() == 0
@@ -462,7 +490,7 @@ def test_the_receiver_is_deleted(qgis_app, qtbot):
     assert begun.wait(3)
     sip.delete(pictures)
     qtbot.waitUntil(
-        lambda: not [t for t in threading.enumerate() if t.name == "tessera-map"], timeout=3000
+        lambda: not [t for t in threading.enumerate() if t.name == "tessera-map"], timeout=15_000
     )
 
 

@@ -5,10 +5,13 @@
 import time
 
 import pytest
+from osgeo import gdal, ogr
 from qgis.core import QgsGeometry, QgsPointXY, QgsProject, QgsRectangle
 from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtWidgets import QApplication
 
+from tessera_plugin.engine import label_problems
+from tessera_plugin.engine.label_problems import Checked
 from tessera_plugin.gui import problems_panel
 from tessera_plugin.tasks.labels import NewLabel
 from tests.archive.ground import DEMO
@@ -147,6 +150,62 @@ def test_problems_are_told_gone_through_and_mended(hands):
     assert headline(hands) == ""
 
 
+def test_what_a_check_can_not_tell_is_told(hands, monkeypatch):
+    store, year = hands.session.labels, hands.session.settings.year
+    first, second = store.add_classes([("Meadow", ""), ("Field", "")])
+    for number in range(2):
+        west = 0.12 + number / 100
+        for land_class in (first, second):
+            store.add_label(
+                QgsGeometry.fromRect(QgsRectangle(west, 52.2, west + 0.002, 52.202)),
+                land_class.id, year,
+            )  # fmt: skip
+    checked(hands)
+    assert headline(hands) == "4 labels need a look"
+    monkeypatch.setattr(label_problems, "MAX_PAIRS", 1)
+    panel(hands)._settle.start()
+    checked(hands)
+    assert headline(hands) == "2 found, not all compared"
+    hands.click("problemsToggle")
+    assert "only some of them were compared" in hands.find("problemsAdvice").text()
+    store.add_label(point(0.125, 52.205), first.id, year, "spoilt")
+    with monkeypatch.context() as spoilt:
+        spoilt.setattr(label_problems, "KINDS", ())  # what goes wrong in there is no TesseraError
+        checked(hands)
+        assert headline(hands) == "Labels not checked"
+        assert titles(hands) == {}
+        assert "log messages" in hands.find("problemsAdvice").text()
+    store.remove_classes([first.id])
+    checked(hands)
+    assert headline(hands) == "2 labels are not fetched yet"
+
+
+def test_labels_of_other_programs_that_are_of_no_use_are_told(hands):
+    store = hands.session.labels
+    store.add_class("Water")
+    assert "not used" not in hands.find("labelsHint").text()
+    dataset = gdal.OpenEx(store.path, gdal.OF_UPDATE | gdal.OF_VECTOR)
+    for name, table, wkt in (
+        ("NULL", "label_points", "POINT (0.12 52.2)"),
+        ("'Water'", "label_points", "POINT (0.13 52.2)"),
+        ("'Water'", "label_polygons", "LINESTRING (0.12 52.2,0.13 52.2)"),
+        ("'Water'", "label_points", "POINT (500000 5500000)"),
+    ):
+        layer = dataset.GetLayerByName(table)
+        feature = ogr.Feature(layer.GetLayerDefn())
+        feature.SetGeometry(ogr.CreateGeometryFromWkt(wkt))
+        if name != "NULL":
+            feature["class_name"] = name.strip("'")
+        layer.CreateFeature(feature)
+    layer = dataset = None
+    store.refresh()
+    assert dict(store.counts) == {1: 1}
+    hint = hands.find("labelsHint").text()
+    assert "1 label in the file has no class and is not used" in hint
+    assert "2 labels in the file are no points or polygons" in hint
+    assert (store.no_class, store.unusable) == (1, 2)
+
+
 def test_the_map_is_left_alone_where_a_label_is_seen(hands):
     store, canvas = hands.session.labels, hands.desktop.canvas
     year = hands.session.settings.year - 1
@@ -234,7 +293,7 @@ def test_many_problems_do_not_hold_up_the_window(hands):
     assert titles(hands)[f"Of another year than {year} (2,000)"][-1] == "… and 1,900 more"
     hands.click("problemsToggle")
     before_s = time.perf_counter()
-    panel(hands)._checked(panel(hands).problems)
+    panel(hands)._checked(Checked(panel(hands).problems))
     assert time.perf_counter() - before_s < within(0.1)  # usually 10 ms
     dock = hands.dock
     dock.labels.close_down()  # while it asks: nothing of ours is called any more

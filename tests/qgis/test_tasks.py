@@ -30,7 +30,7 @@ class Ear:
         self.threads.append(threading.current_thread())
 
     def wait(self, qtbot):
-        qtbot.waitUntil(lambda: ("ended", None) in self.heard, timeout=5000)
+        qtbot.waitUntil(lambda: ("ended", None) in self.heard, timeout=15_000)
         qtbot.wait(30)
 
 
@@ -159,4 +159,4 @@ def test_a_result_that_comes_too_late_is_discarded(qgis_app, qtbot):
     qtbot.wait(50)
     task.silence()
     go.set()
-    qtbot.waitUntil(lambda: dropped == ["result"], timeout=3000)
+    qtbot.waitUntil(lambda: dropped == ["result"], timeout=15_000)

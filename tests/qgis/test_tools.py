@@ -771,6 +771,16 @@ def test_a_polygon_over_the_antimeridian_is_refused(hand, desktop, crs):
     assert hand.told == ["This crosses the 180° meridian: draw one label on each side of it."]
 
 
+def test_a_click_past_the_edge_of_a_map_in_degrees_is_where_one_sees_it(hand, desktop):
+    desktop.zoom_to(180.5, 10, 181.5, 11, QgsCoordinateReferenceSystem("EPSG:4326"))
+    hand.take("labelToolButton")
+    spot = QPoint(desktop.canvas.width() // 2, desktop.canvas.height() // 2)
+    hand.click(spot)
+    _, shape = hand.only_label()
+    assert shape.asPoint().x() == pytest.approx(-179.0, abs=0.01)
+    assert hand.told == []
+
+
 def test_edges_stay_straight_on_the_map(hand, desktop):
     """On a polar map a straight edge bends in degrees: the label follows what was drawn."""
     desktop.zoom_to(10, 75, 30, 78, POLAR)

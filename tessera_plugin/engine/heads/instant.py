@@ -9,7 +9,7 @@ such Gaussians is the softmax of a linear function, so the head is one matrix an
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,15 @@ from numpy.typing import NDArray
 from ..products import product
 from .background import Background
 
-CHUNK_ROWS = 8192
+CHUNK_ROWS = 1024
+"""Rows multiplied at once: so few stay in the processor's cache."""
 
 TRUSTED_PX = 2.0
 """With so many labelled pixels beyond one per class, their covariance counts as much as that of
 pixels without labels; with many more, it alone counts."""
+
+_Standardised = Callable[[slice], NDArray[np.float32]]
+"""Gives some of the standardised rows (m, D)."""
 
 
 def layers_of(
@@ -52,6 +56,63 @@ def fit_instant(
     Source: Ledoit and Wolf, Honey, I shrunk the sample covariance matrix (2004); the same numbers
     as scikit-learn's LinearDiscriminantAnalysis(solver="lsqr") with these priors and shrinkage.
     """
+    return _fitted(lambda rows: x[rows], y, priors, shrinkage, background)[0]
+
+
+class Rows(NamedTuple):
+    """Embeddings as they are stored, some of which are learnt from."""
+
+    codes: NDArray[np.int8]
+    """(N, D)."""
+    scales: NDArray[np.float32]
+    """(N,)."""
+    chosen: NDArray[np.int64]
+    """(n,), which of them; all valid."""
+    mean: NDArray[np.float32]
+    """(D,), what they are standardised by."""
+    std: NDArray[np.float32]
+    """(D,)."""
+
+    def standardised(self, part: slice) -> NDArray[np.float32]:
+        """Return some of those that were chosen (m, D)."""
+        at = self.chosen[part]
+        x: NDArray[np.float32] = self.codes[at].astype(np.float32)
+        x *= self.scales[at, None]
+        x -= self.mean
+        x /= self.std
+        return x
+
+
+def fit_instant_codes(
+    rows: Rows, y: NDArray[np.int64], background: Optional[Background] = None
+) -> Tuple[Dict[str, NDArray[np.float32]], float]:
+    """Return the weights `fit_instant` gives for embeddings as they are stored, and its shrinkage.
+
+    They are dequantised and standardised a few at a time: of many labels all at once would take
+    longer than the rest. Shape: y (n,). Raises: ValueError if a class has no row.
+    """
+    return _fitted(rows.standardised, y, background=background)
+
+
+def within_class_shrinkage(
+    x: NDArray[np.float32], y: NDArray[np.int64], priors: Optional[NDArray[np.float64]] = None
+) -> float:
+    """Return the Ledoit-Wolf shrinkage `fit_instant` uses for these rows.
+
+    Rows are centred on their class and weighted by the square root of prior / count, so that it is
+    the shrinkage of the very covariance that is shrunk.
+    """
+    return _fitted(lambda rows: x[rows], y, priors)[1]
+
+
+def _fitted(
+    x: _Standardised,
+    y: NDArray[np.int64],
+    priors: Optional[NDArray[np.float64]] = None,
+    shrinkage: Optional[float] = None,
+    background: Optional[Background] = None,
+) -> Tuple[Dict[str, NDArray[np.float32]], float]:
+    """Return the weights and the Ledoit-Wolf shrinkage."""
     counts = np.bincount(y)
     if not len(counts) or counts.min() == 0:
         raise ValueError(f"every class needs a row, got {counts.tolist()}")
@@ -69,20 +130,7 @@ def fit_instant(
         shrunk = trust * shrunk + (1 - trust) * around if spare else around
     directions = np.linalg.solve(shrunk, means.T)  # (D, k)
     bias = np.log(shares) - 0.5 * np.einsum("kd,dk->k", means, directions)
-    return {"W": directions.astype(np.float32), "b": bias.astype(np.float32)}
-
-
-def within_class_shrinkage(
-    x: NDArray[np.float32], y: NDArray[np.int64], priors: Optional[NDArray[np.float64]] = None
-) -> float:
-    """Return the Ledoit-Wolf shrinkage `fit_instant` uses for these rows.
-
-    Rows are centred on their class and weighted by the square root of prior / count, so that it is
-    the shrinkage of the very covariance that is shrunk.
-    """
-    counts = np.bincount(y)
-    weights = (_checked_priors(priors, len(counts)) / counts)[y] * len(y)
-    return _covariance(x, y, _class_means(x, y, counts), weights)[1]
+    return {"W": directions.astype(np.float32), "b": bias.astype(np.float32)}, automatic
 
 
 def _checked_priors(priors: Optional[NDArray[np.float64]], classes: int) -> NDArray[np.float64]:
@@ -95,30 +143,36 @@ def _checked_priors(priors: Optional[NDArray[np.float64]], classes: int) -> NDAr
 
 
 def _class_means(
-    x: NDArray[np.float32], y: NDArray[np.int64], counts: NDArray[np.int64]
+    x: _Standardised, y: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    sums = [x[y == index].sum(axis=0, dtype=np.float64) for index in range(len(counts))]
-    means: NDArray[np.float64] = np.array(sums) / counts[:, None]
+    sums: NDArray[np.float64] = np.zeros(())
+    for rows in _parts(y):
+        is_of = (y[rows, None] == np.arange(len(counts))).astype(np.float64)  # (m, k)
+        part = product(is_of.T, x(rows).astype(np.float64))
+        sums = sums + part
+    means: NDArray[np.float64] = sums / counts[:, None]
     return means
 
 
 def _covariance(
-    x: NDArray[np.float32],
-    y: NDArray[np.int64],
-    means: NDArray[np.float64],
-    weights: NDArray[np.float64],
+    x: _Standardised, y: NDArray[np.int64], means: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> Tuple[NDArray[np.float64], float]:
     """Return the weighted covariance within the classes (D, D) and its Ledoit-Wolf shrinkage."""
-    rows, depth = x.shape
+    depth = means.shape[1]
     total = np.zeros((depth, depth))
     fourth = 0.0  # the sum of the rows' norms to the fourth
-    for start in range(0, rows, CHUNK_ROWS):
-        part = slice(start, start + CHUNK_ROWS)
-        centred = (x[part] - means[y[part]]) * np.sqrt(weights[part])[:, None]
+    for rows in _parts(y):
+        centred = x(rows) - means[y[rows]]
+        centred *= np.sqrt(weights[rows])[:, None]
         total += product(centred.T, centred)
         fourth += float((np.einsum("nd,nd->n", centred, centred) ** 2).sum())
-    covariance = total / rows
-    return covariance, _ledoit_wolf(covariance, fourth, rows)
+    covariance = total / len(y)
+    return covariance, _ledoit_wolf(covariance, fourth, len(y))
+
+
+def _parts(y: NDArray[np.int64]) -> Iterator[slice]:
+    for start in range(0, len(y), CHUNK_ROWS):
+        yield slice(start, start + CHUNK_ROWS)
 
 
 def _ledoit_wolf(covariance: NDArray[np.float64], fourth: float, rows: int) -> float:

@@ -14,6 +14,7 @@ import math
 import re
 import zipfile
 import zlib
+from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
@@ -35,8 +36,13 @@ MOST_NAME = 80
 _FACTS = "head.json"
 _ARRAYS = "weights.npz"
 _MAX_BYTES = {_FACTS: 8 << 20, _ARRAYS: 256 << 20}
+"""Of what is told of a head, and of all its arrays together."""
+_MOST_PACKED = 20
+"""A file that we write is as large as what is in it; one that somebody has packed again is smaller,
+but not by more than this: numbers that look random hardly shrink."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed time makes equal heads equal files
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,15}")
+_ARRAY = re.compile(r"(mean|std|[Wb][1-3]?)\.npy")
+"""Every file of an array that a head of any kind can have."""
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _BROKEN = (ValueError, TypeError, EOFError, OverflowError, zipfile.BadZipFile, zlib.error, NotImplementedError,
            RecursionError)  # fmt: skip
@@ -57,8 +63,8 @@ def load(path: str) -> Head:
     Raises: HeadUnreadable with the reason.
     """
     with _doubted(path):
-        facts = _parsed(_member(path, _FACTS))
-        return _head(facts, _arrays(_member(path, _ARRAYS)))
+        facts, arrays, room = _members(path)
+        return _head(_parsed(facts), _arrays(arrays, room))
 
 
 def facts_text(head: Head) -> str:
@@ -91,6 +97,8 @@ def _doubted(path: str) -> Iterator[None]:
         raise HeadUnreadable(path, f"{error.args[0]} is missing") from error
     except OSError as error:
         raise HeadUnreadable(path, error.strerror or str(error)) from error
+    except MemoryError as error:
+        raise HeadUnreadable(path, "it takes more memory than there is") from error
     except _BROKEN as error:
         raise HeadUnreadable(path, str(error) or type(error).__name__) from error
 
@@ -157,11 +165,21 @@ def _packed(members: Mapping[str, bytes]) -> bytes:
 # --- reading
 
 
-def _member(path: str, name: str) -> bytes:
+def _members(path: str) -> Tuple[bytes, bytes, int]:
+    """Return what is told of a head, its arrays as they are packed, and how large they may be."""
+    size = Path(path).stat().st_size
+    if size > 2 * sum(_MAX_BYTES.values()):
+        raise ValueError("the file is too large for a head")
+    room = {name: min(most, _MOST_PACKED * size) for name, most in _MAX_BYTES.items()}
     with zipfile.ZipFile(path) as archive:
-        if name not in archive.namelist():
-            raise KeyError(name)
-        return _read(archive, archive.getinfo(name), _MAX_BYTES[name])
+        facts, arrays = (_member(archive, name, room[name]) for name in (_FACTS, _ARRAYS))
+    return facts, arrays, room[_ARRAYS]
+
+
+def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    if name not in archive.namelist():
+        raise KeyError(name)
+    return _read(archive, archive.getinfo(name), limit)
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
@@ -185,14 +203,22 @@ def _parsed(content: bytes) -> Dict[str, Any]:
     return facts
 
 
-def _arrays(content: bytes) -> Dict[str, NDArray[np.float32]]:
-    arrays = {}
+def _arrays(content: bytes, room: int) -> Dict[str, NDArray[np.float32]]:
+    """Return the arrays, which together may have so many bytes; nothing else is unpacked."""
+    arrays: Dict[str, NDArray[np.float32]] = {}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        for info in archive.infolist():
-            name, _, ending = info.filename.rpartition(".")
-            if ending != "npy" or not _NAME.fullmatch(name) or name in arrays:
-                raise ValueError(f"{_ARRAYS} holds {info.filename!r}")
-            arrays[name] = _array(name, _read(archive, info, _MAX_BYTES[_ARRAYS]))
+        found = archive.infolist()
+        names = {info.filename for info in found}
+        odd = [repr(name) for name in names if not _ARRAY.fullmatch(name)]
+        if odd or len(names) < len(found):
+            raise ValueError(f"{_ARRAYS} holds {min(odd, default='an array twice'):.60}")
+        if sum(info.file_size for info in found) > room:
+            raise ValueError(f"{_ARRAYS} is larger than {room:,} bytes when unpacked")
+        for info in found:
+            name = info.filename[: -len(".npy")]
+            array = _read(archive, info, room)
+            room -= len(array)
+            arrays[name] = _array(name, array)
     return arrays
 
 

@@ -69,7 +69,7 @@ def _validation(value: Any) -> bool:  # noqa: ANN401 - JSON
 
 def _calibration(value: Any) -> bool:  # noqa: ANN401 - JSON
     return value is None or _has(
-        value, confidence_after=_share, right=_share, ece_before=_number, ece_after=_number,
+        value, confidence_after=_share, right=_share, ece_before=_share, ece_after=_share,
         temperature=_number,
     )  # fmt: skip
 

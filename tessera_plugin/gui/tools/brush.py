@@ -13,6 +13,8 @@ from qgis.PyQt.QtCore import Qt, pyqtSignal
 from qgis.PyQt.QtGui import QKeyEvent, QWheelEvent
 
 from ...tasks.zone_pixels import ZonePixels, polygons_of
+from .. import view_changes
+from ..links import Links
 from .base import ToolBase
 from .pixel_marks import PixelMarks
 
@@ -42,6 +44,7 @@ class BrushTool(ToolBase):
         self._stroke: Optional[Stroke] = None
         self._last: Optional[Spot] = None
         self._pointed: Optional[QgsPointXY] = None
+        self._links = Links()
 
     # --- the brush
 
@@ -67,7 +70,7 @@ class BrushTool(ToolBase):
         self._marks = PixelMarks(canvas)
         self._marks.color = self.color
         canvas.destinationCrsChanged.connect(self._crs_changed)
-        canvas.extentsChanged.connect(self._map_moved)
+        view_changes.follow(self._links, canvas, self._map_moved)
         self._crs_changed()
         middle = self._spot(canvas.center())
         if middle is not None:  # what takes long the first time is over before the mouse moves
@@ -77,7 +80,7 @@ class BrushTool(ToolBase):
         super().deactivate()
         if self._marks is not None:
             self.canvas().destinationCrsChanged.disconnect(self._crs_changed)
-            self.canvas().extentsChanged.disconnect(self._map_moved)
+            self._links.close()
             self.canvas().scene().removeItem(self._marks)
             sip.delete(self._marks)
             self._marks = None

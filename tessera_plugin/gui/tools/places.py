@@ -65,6 +65,12 @@ def _placed(geometry: QgsGeometry, crs: QgsCoordinateReferenceSystem) -> QgsGeom
     except QgsCsException:
         raise NoPlaceError from None
     box = result.boundingBox()
+    if box.isFinite() and crs.isGeographic():  # the map goes on counting past 180
+        turn = 360.0 * round(box.center().x() / 360.0)
+        result.translate(-turn, 0.0)
+        box = result.boundingBox()
+        if box.xMinimum() < -_GLOBE.xMaximum() or box.xMaximum() > _GLOBE.xMaximum():
+            raise OverAntimeridianError
     if not box.isFinite() or not _GLOBE.contains(box):
         raise NoPlaceError
     return result

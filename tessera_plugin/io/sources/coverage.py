@@ -64,7 +64,8 @@ class Told:
 
     parts: Tuple[CoveragePart, ...]
     counts: Dict[State, int]
-    cached_px: int
+    cached: Dict[State, int]
+    """How many of them are known from the cache: also that they are water, or not published."""
     bytes_to_fetch: int
     bytes_known: bool
     failed: Tuple[Failure, ...]
@@ -277,7 +278,7 @@ class Survey(Generic[U]):
         return told
 
     def _told(self) -> Told:
-        counts, cached_px = self._map.counts()
+        counts, cached = self._map.counts()
         to_fetch, known = self._bytes()
         client = self._client
         with self._lock:
@@ -285,7 +286,7 @@ class Survey(Generic[U]):
         return Told(
             parts=self._map.parts(),
             counts={State(int(s)): int(n) for s, n in zip(STATES, counts)},
-            cached_px=cached_px,
+            cached={State(int(s)): int(n) for s, n in zip(STATES, cached)},
             bytes_to_fetch=to_fetch,
             bytes_known=known,
             failed=failed,

@@ -145,8 +145,9 @@ def _part(window: Window, cell_px: int, states: NDArray[np.uint8]) -> CoveragePa
 def _told(
     parts: Sequence[CoveragePart], counts: Dict[State, int], failed: Sequence[Failure]
 ) -> Told:
-    known = counts[State.VALID] + counts[State.NODATA] + counts[State.PUBLISHED]
+    is_here = (State.VALID, State.NODATA, State.PUBLISHED)
+    cached = {state: counts[state] if state in is_here else 0 for state in State}
     return Told(
-        parts=tuple(parts), counts=dict(counts), cached_px=known, bytes_to_fetch=0,
+        parts=tuple(parts), counts=dict(counts), cached=cached, bytes_to_fetch=0,
         bytes_known=True, failed=tuple(dict.fromkeys(failed)), requests=0, bytes_asked=0,
     )  # fmt: skip

@@ -171,14 +171,18 @@ class _Lattice:
         left, right = np.searchsorted(self.cols, (part.col, part.stop_col)).tolist()
         return slice(top, bottom), slice(left, right)
 
-    def count(self) -> Tuple[Index, int]:
-        """Return pixels by rank (6,), and how many are in the cache."""
-        if self.is_pixelwise:
-            counts = np.bincount(self.ranks.ravel(), minlength=len(STATES))
-            return counts, int(np.count_nonzero(self.cached))
-        weights = self.weights((slice(None), slice(None)))
-        counts = np.bincount(self.ranks.ravel(), weights.ravel(), minlength=len(STATES))
-        return counts.astype(np.int64), int(weights[self.cached].sum())
+    def count(self) -> Tuple[Index, Index]:
+        """Return pixels by rank (6,), and how many of them are in the cache (6,)."""
+        weights = None if self.is_pixelwise else self.weights((slice(None), slice(None)))
+        counts, cached = (
+            np.bincount(
+                self.ranks[here].ravel(),
+                None if weights is None else weights[here].ravel(),
+                minlength=len(STATES),
+            ).astype(np.int64)
+            for here in (..., self.cached)
+        )
+        return counts, cached
 
     def weights(self, here: Tuple[slice, slice]) -> Index:
         """Return the pixels of each cell of a part."""
@@ -204,7 +208,7 @@ class _Piece:
     picture: _Picture
     units: List[Unit]
     counts: Index
-    cached_px: int = 0
+    cached: Index
     lacking: Tuple[Tuple[str, Lacking], ...] = ()
 
 
@@ -224,7 +228,7 @@ class CoverageMap:
         cell_px = 1 if is_detailed else cell_px_of(windows)
         self._pictures = [_Picture(window, cell_px) for window in windows]
         pieces = {
-            self._place_of(part): _Piece(part, picture, [], _all(part, UNKNOWN))
+            self._place_of(part): _Piece(part, picture, [], _all(part, UNKNOWN), _none())
             for picture in self._pictures
             for part in self._parts(picture.window)
         }
@@ -252,10 +256,12 @@ class CoverageMap:
             self._look(self._pieces[place])
             del self._spoiled[place]
 
-    def counts(self) -> Tuple[Index, int]:
-        """Return the windows' pixels by rank (6,), and how many are in the cache."""
+    def counts(self) -> Tuple[Index, Index]:
+        """Return the windows' pixels by rank (6,), and how many of them are in the cache (6,)."""
         pieces = self._pieces.values()
-        return np.sum([p.counts for p in pieces], axis=0), sum(p.cached_px for p in pieces)
+        counts: Index = np.sum([piece.counts for piece in pieces], axis=0)
+        cached: Index = np.sum([piece.cached for piece in pieces], axis=0)
+        return counts, cached
 
     def parts(self) -> Tuple[CoveragePart, ...]:
         """Return what is known as pictures, one per window."""
@@ -286,7 +292,7 @@ class CoverageMap:
         for one in held:
             _take(lattice, one, spared)
         piece.lacking = tuple(_lacking(lattice, told, spared))
-        piece.counts, piece.cached_px = lattice.count()
+        piece.counts, piece.cached = lattice.count()
         piece.picture.draw(piece.window, lattice)
 
     def _lattice(self, piece: _Piece, held: Sequence[_Held]) -> _Lattice:
@@ -454,8 +460,12 @@ def cell_px_of(windows: Sequence[Window]) -> int:
     return cell
 
 
+def _none() -> Index:
+    return np.zeros(len(STATES), dtype=np.int64)
+
+
 def _all(window: Window, rank: int) -> Index:
-    counts = np.zeros(len(STATES), dtype=np.int64)
+    counts = _none()
     counts[rank] = window.pixels
     return counts
 

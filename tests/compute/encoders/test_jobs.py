@@ -53,7 +53,9 @@ def test_a_cancel_leaves_no_file(checkpoint, client, tmp_path):
         if "comparing" in message:
             raise Cancelled
 
-    for _ in range(3):  # a cancel may cross the answer, then the file is whole; seldom, and not thrice
+    for _ in range(
+        3
+    ):  # a cancel may cross the answer, then the file is whole; seldom, and not thrice
         out.unlink(missing_ok=True)
         with pytest.raises(Cancelled):
             client.call("export_encoder", {"checkpoint": str(checkpoint), "out": str(out)}, report)
