@@ -23,30 +23,37 @@ def sentences(result: TrainResult, session: Session) -> List[str]:
     """Return what became of the labels; more than one sentence means there is something to heed."""
     samples = result.samples
     told = [
-        translate("Map", "Trained on {} pixels of {} labels in {}.").format(
-            text.count(samples.pixels),
-            text.count(samples.labels),
+        translate("Map", "Trained on {} of {} in {}.").format(
+            text.counted_pixels(samples.pixels),
+            text.labels(samples.labels),
             text.seconds(float(str(result.head.training.get("seconds", 0)))),
         )
     ]
     left_out = samples.invalid_px + samples.missing_px
-    for count, words in (
-        (left_out, translate("Map", "Left out, without a valid embedding: {} pixels.")),
+    for count, of, words in (
+        (
+            left_out,
+            text.counted_pixels,
+            translate("Map", "Left out, without a valid embedding: {}."),
+        ),
         (
             samples.conflicting_px,
-            translate("Map", "Left out, labelled as several classes: {} pixels."),
+            text.counted_pixels,
+            translate("Map", "Left out, labelled as several classes: {}."),
         ),
         (
             train_jobs.unsure_count(session),
-            translate("Map", "Left out, because you were less sure of them: {} labels."),
+            text.labels,
+            translate("Map", "Left out, because you were less sure of them: {}."),
         ),
         (
             sum(train_jobs.left_out_years(session).values()),
-            translate("Map", "Left out, the dataset lacks their year: {} labels."),
+            text.labels,
+            translate("Map", "Left out, the dataset lacks their year: {}."),
         ),
     ):
         if count:
-            told.append(words.format(text.count(count)))
+            told.append(words.format(of(count)))
     heeded = (*_empty_classes(result), *_untested(result), *_not_asked(result))
     return [*told, *heeded, *_other_years(session)]
 
@@ -74,23 +81,23 @@ def _not_asked(result: TrainResult) -> List[str]:
     told = []
     if folds.shared_labels:
         words = (
-            translate("Map", "Not tested, because they lie on ground that is learnt: {} labels.")
+            translate("Map", "Not tested, because they lie on ground that is learnt: {}.")
             if folds.scheme == FILE
             else translate(
                 "Map",
-                "Not learnt for the test of an area, because they lie on its ground: {} labels.",
+                "Not learnt for the test of an area, because they lie on its ground: {}.",
             )
         )
-        told.append(words.format(text.count(folds.shared_labels)))
+        told.append(words.format(text.labels(folds.shared_labels)))
     if folds.unknown_labels and result.head.accuracy is not None:
         told.append(
             translate(
                 "Map",
-                "Not tested, because the head knows no {}: {} labels. On a map they come out wrong: "
+                "Not tested, because the head knows no {}: {}. On a map such places come out wrong: "
                 "counted so, the overall accuracy is {}. Label these classes and train again.",
             ).format(
                 ", ".join(folds.unknown_classes),
-                text.count(folds.unknown_labels),
+                text.labels(folds.unknown_labels),
                 text.percent(folds.overall_with_unknown(result.head.accuracy), 1),
             )
         )
@@ -106,8 +113,8 @@ def _other_years(session: Session) -> List[str]:
     if not others:
         return []
     return [
-        translate("Map", "{} labels were made for {}, and were used for {} as they are.").format(
-            text.count(sum(others.values())),
+        translate("Map", "Made for {1}, and used for {2} as they are: {0}.").format(
+            text.labels(sum(others.values())),
             ", ".join(str(each) for each in sorted(others)),
             year,
         )

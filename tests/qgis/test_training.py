@@ -352,7 +352,7 @@ def test_years_are_learnt_apart_and_tested_against_each_other(hands, archive):
     head = hands.train()
     assert head.years == (2023, 2024)
     assert Path(hands.session.settings.head_path).name.endswith("_2023_2024.head")
-    assert "the dataset lacks their year: 1 labels" in hands.note("trainNote")
+    assert "the dataset lacks their year: 1 label." in hands.note("trainNote")
     assert [p["name"] for p in head.training["validation"]["parts"]] == ["2023", "2024"]
     assert hands.find("partsTable").item(0, 0).text() == "2023"
 
