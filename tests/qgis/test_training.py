@@ -384,7 +384,7 @@ def test_labels_of_other_files_are_areas_and_tests(hands, archive, tmp_path):
     assert "Not tested, because they lie on ground that is learnt: 3 labels." in told
     right = sum(head.accuracy.matrix[index][index] for index in range(6))
     counted = text.percent(right / (len(fresh) + 1), 1)
-    assert "Not tested, because the head knows no glacier: 1 labels. On a map they come out" in told
+    assert "Not tested, because the head knows no glacier: 1 label. On a map such places" in told
     assert f"counted so, the overall accuracy is {counted}" in told
     assert not hands.find("partsTable").isVisible()
     hands.unfold("compareGroup")
