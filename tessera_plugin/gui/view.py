@@ -91,12 +91,13 @@ class _Keeper(QObject):
     def __init__(self, canvas: QgsMapCanvas) -> None:
         super().__init__(canvas)  # goes with the canvas
         self._canvas, self._project = canvas, QgsProject.instance()
-        self._crs, self._extent = self._project.crs(), canvas.extent()
         canvas.layersChanged.connect(self._layers_came)
         QTimer.singleShot(WAIT_MS, self.deleteLater)
 
     def _layers_came(self) -> None:
         self._canvas.layersChanged.disconnect(self._layers_came)
+        # not before: a person may have moved the map since they were asked for
+        self._crs, self._extent = self._project.crs(), self._canvas.extent()
         QTimer.singleShot(0, self._restore)  # what QGIS does with them comes right after
 
     def _restore(self) -> None:

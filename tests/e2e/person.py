@@ -118,10 +118,13 @@ class Person:
         target = QgsCoordinateReferenceSystem(crs)
         QgsProject.instance().setCrs(target)
         self.canvas.setDestinationCrs(target)
-        box = QgsRectangle(west, south, east, north)
-        self.canvas.setExtent(self._from_lonlat().transformBoundingBox(box))
-        self.canvas.refresh()
-        self.rendered()
+        box = self._from_lonlat().transformBoundingBox(QgsRectangle(west, south, east, north))
+        for _ in range(5):  # a dock that is still adding its layers puts the map where it was
+            self.canvas.setExtent(box)
+            self.canvas.refresh()
+            self.rendered()
+            if self.canvas.extent().contains(box.center()):
+                return
 
     def click_canvas(self, lon, lat, button=Qt.MouseButton.LeftButton):
         QTest.mouseClick(self.canvas.viewport(), button, pos=self._pixel(lon, lat))
