@@ -84,9 +84,17 @@ class Live:
 
     def settled(self, action):
         """Do something, and wait for the picture that it leads to."""
-        before = len(self.frames)
+        before, canvas = len(self.frames), self.hands.desktop.canvas
         action()
-        self.hands.until(lambda: len(self.frames) > before and self.frames[-1].is_whole)
+
+        def has_come():
+            if len(self.frames) <= before:
+                return False
+            last = self.frames[-1]  # one that was on its way may still be of the view before
+            is_of_view = last.rectangle in (None, canvas.mapSettings().visibleExtent())
+            return last.is_whole and is_of_view
+
+        self.hands.until(has_come)
         self.hands.qtbot.wait(20)
 
     def labels(self, places):
