@@ -48,9 +48,8 @@ def rows(path: str, dataset: Any, sql: str) -> Rows:  # noqa: ANN401 - GDAL has 
                 found.append(tuple(feature.GetField(index) for index in range(count)))
             dataset.ReleaseResultSet(result)
     if problems:
-        del (
-            dataset
-        )  # who keeps the error must not keep the file open, maybe longer than GDAL is there
+        # who keeps the error must not keep the file open, maybe longer than GDAL is there
+        del dataset
         raise NotWritable(path, sentence(problems[0]))
     return found
 

@@ -23,8 +23,8 @@ def square(west, south=52.0, edge=0.01):
     return f"POLYGON(({ring}))"
 
 
-def layer(*shapes, crs="EPSG:4326"):
-    made = QgsVectorLayer(f"MultiPolygon?crs={crs}", "a", "memory")
+def layer(*shapes, crs="EPSG:4326", name="a"):
+    made = QgsVectorLayer(f"MultiPolygon?crs={crs}", name, "memory")
     features = []
     for shape in shapes:
         feature = QgsFeature()

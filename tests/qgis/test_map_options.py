@@ -32,6 +32,7 @@ from tests.archive.ground import CLASSES
 from tests.archive.sample import SampleArchive
 from tests.builders import wkb
 from tests.qgis.hands import MAP, Hands
+from tests.qgis.test_map_area import layer
 from tests.servers import RangeServer
 
 SMALL = (0.1, 52.18, 0.12, 52.195)
@@ -288,16 +289,7 @@ def test_a_project_closed_between_two_layers_of_a_map_gets_no_more_of_them(hands
 
 
 def add_shapes(name, *shapes):
-    layer = QgsVectorLayer("MultiPolygon?crs=EPSG:4326", name, "memory")
-    features = []
-    for shape in shapes:
-        feature = QgsFeature()
-        if shape:
-            feature.setGeometry(QgsGeometry.fromWkt(shape))
-        features.append(feature)
-    layer.dataProvider().addFeatures(features)
-    layer.updateExtents()
-    QgsProject.instance().addMapLayer(layer)
+    QgsProject.instance().addMapLayer(layer(*shapes, name=name))
 
 
 def box(west, south, edge=0.002):
